@@ -1,0 +1,76 @@
+# Two targets do all the set-up on a fresh machine: `make serve` and `make test`. Stamps in .venv make the second time fast.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve test lint types lock debian-packages
+
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
+# The lock file of the run time: ONNX Runtime for CUDA where an NVIDIA driver is loaded, else for the CPU.
+RUNTIME := $(if $(or $(wildcard /proc/driver/nvidia/version),$(shell command -v nvidia-smi)),gpu,cpu)
+FASHION_MNIST := /usr/share/datasets/fashion-mnist
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+serve: $(VENV)/.project-$(RUNTIME) ## install, then serve the model that ships on http://127.0.0.1:8000 (DUET_PORT changes it)
+	@exec $(VENV)/bin/duet-serve
+
+test: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run every test
+	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev-$(RUNTIME) ## check style and formatting
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+
+types: $(VENV)/.dev-$(RUNTIME) ## check the type annotations
+	@$(VENV)/bin/mypy service training client
+
+# Real test data that Debian packages. Root installs them; others are told, and the tests that need them are skipped.
+debian-packages:
+	@if [ -e $(FASHION_MNIST) ]; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "Installing Debian's dataset-fashion-mnist"; \
+		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y dataset-fashion-mnist; } >/dev/null \
+			|| echo "dataset-fashion-mnist cannot be installed: tests on it are skipped"; \
+	else echo "$(FASHION_MNIST) is missing (Debian package dataset-fashion-mnist): tests on it are skipped"; \
+	fi
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Duet needs Python 3.11 or newer, and $(PYTHON) is not: name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+# Every stamp is named after the run time, so that a driver that appears later brings its ONNX Runtime in.
+$(VENV)/.runtime-$(RUNTIME): requirements/$(RUNTIME).txt | $(VENV)/bin/python
+	@echo "Installing $< into $(VENV)"
+	@$(PIP) uninstall -y onnxruntime onnxruntime-gpu
+	@$(PIP) install -r $<
+	@rm -f $(VENV)/.runtime-* && touch $@
+
+# Editable: a change of the sources needs no new installation.
+$(VENV)/.project-$(RUNTIME): $(VENV)/.runtime-$(RUNTIME) pyproject.toml
+	@$(PIP) install --no-deps --editable .
+	@touch $@
+
+# The run time above has brought its own ONNX Runtime; both builds at once would overwrite each other's files.
+$(VENV)/.dev-$(RUNTIME): requirements/dev.txt $(VENV)/.project-$(RUNTIME)
+	@echo "Installing $< into $(VENV)"
+	@grep -v '^onnxruntime==' $< > $(VENV)/dev.txt
+	@$(PIP) install -r $(VENV)/dev.txt
+	@touch $@
+
+# All four lock files agree on the version of what they share. torch's registry build and its CPU build have different hashes,
+# so only the two that production installs from carry hashes.
+COMPILE = .venv-lock/bin/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
+	--no-annotate --custom-compile-command 'make lock' pyproject.toml
+
+lock: ## resolve the pinned versions in requirements/ anew
+	@$(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/python -m pip --disable-pip-version-check -qq install uv==0.13.9
+	$(COMPILE) --extra cpu --extra training --extra pretrain --extra client --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra cpu --extra training --constraint requirements/dev.txt --output-file requirements/training.txt
+	$(COMPILE) --extra cpu --constraint requirements/dev.txt --generate-hashes --output-file requirements/cpu.txt
+	$(COMPILE) --extra gpu --constraint requirements/dev.txt --generate-hashes --output-file requirements/gpu.txt
+	@rm -rf .venv-lock

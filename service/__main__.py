@@ -1,0 +1,66 @@
+"""The server process: `duet-serve`, or `python -m service`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from types import FrameType
+
+import uvicorn
+
+from .app import create_app
+from .runtime import Runtime
+from .settings import PREFIX, Settings, SettingsError, load_settings
+from .structured_logging import configure_logging
+
+_GRACE_SECONDS = 5  # beyond the deadline that every request has
+
+
+class Server(uvicorn.Server):
+    """uvicorn, except that readiness turns false with the first signal, and that a graceful stop exits with 0."""
+
+    def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
+        super().__init__(config)
+        self._runtime = runtime
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """The first signal stops gracefully, the second at once."""
+        self._runtime.draining = True
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def main() -> None:
+    """Serve until a signal. Exits with 0, with 1 if the model cannot be loaded, with 2 for a wrong setting."""
+    names = "\n".join(f"  {PREFIX + name.upper():<28}{field.description}" for name, field in Settings.model_fields.items())
+    argparse.ArgumentParser(
+        prog="duet-serve",
+        description="Score pictures over HTTP. Settings come from the environment:",
+        epilog=names,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(f"duet-serve: {error}", file=sys.stderr)
+        sys.exit(2)
+    configure_logging(settings)
+    app = create_app(settings)
+    runtime: Runtime = app.state.runtime
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=settings.request_timeout_ms // 1000 + _GRACE_SECONDS,
+    )
+    Server(config, runtime).run()
+    sys.exit(1 if runtime.failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The queue between requests and the engine: bounded, with a deadline an entry, emptied by one thread.
+
+The thread takes whatever waits the moment the engine is free; while it computes, the next batch gathers. Nobody ever waits
+for an answer that cannot come: every entry is answered, withdrawn by its request, or refused when the engine is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import structlog
+
+from .engine import Engine, Outputs
+from .errors import DeadlineError, DrainingError, InferenceError, NoModelError, QueueFullError, ServiceError
+from .images import Pixels
+from .metrics import ModelMetrics
+
+_STOPPED = "the model's engine has stopped: see the service's log, then restart the service"
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """One image's part of a batch, and how long it waited and was computed, in seconds."""
+
+    outputs: Outputs  # each [...] without the batch dimension
+    queue_seconds: float
+    inference_seconds: float
+
+
+@dataclass(eq=False)
+class Entry:
+    """One admitted image. `deadline` and `enqueued` are times of time.monotonic()."""
+
+    deadline: float
+    pixels: Pixels | None = None
+    enqueued: float = 0.0
+    taken: bool = False
+    future: asyncio.Future[Inference] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Batcher:
+    """Runs an engine for many requests at once. `admit` and `compute` belong to the event loop."""
+
+    def __init__(self, engine: Engine, capacity: int, max_delay: float, metrics: ModelMetrics) -> None:
+        """`capacity` bounds the images that are being decoded or wait; `max_delay` in seconds."""
+        self._engine, self._capacity, self._max_delay, self._metrics = engine, capacity, max_delay, metrics
+        self._admitted: set[Entry] = set()
+        self._waiting: deque[Entry] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._alive = True
+        metrics.watch_queue(lambda: len(self._admitted), self._oldest_age, capacity)
+        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine still answers."""
+        return self._alive
+
+    @contextlib.contextmanager
+    def admit(self, deadline: float) -> Iterator[Entry]:
+        """Hold a place for one image, from before it is decoded until the engine takes it or the block is left.
+
+        Raises QueueFullError, DrainingError, or NoModelError if the engine has died.
+        """
+        entry = Entry(deadline)
+        with self._changed:
+            if not self._alive:
+                raise NoModelError(_STOPPED)
+            if self._closing:
+                raise DrainingError("the model is being taken out of service: send the request again")
+            if len(self._admitted) >= self._capacity:
+                raise QueueFullError(
+                    f"{self._capacity} images are waiting already (DUET_MAX_QUEUE): send the request again later"
+                )
+            self._admitted.add(entry)
+        try:
+            yield entry
+        finally:
+            self._withdraw(entry)
+
+    async def compute(self, entry: Entry, pixels: Pixels) -> Inference:
+        """Wait for the outputs of model input `pixels`, uint8 [S, S, 3]; cancelling it takes the image out of the queue.
+
+        Raises DeadlineError, InferenceError, or NoModelError if the engine dies meanwhile.
+        """
+        with self._changed:
+            if not self._alive:
+                raise NoModelError(_STOPPED)
+            entry.pixels, entry.enqueued = pixels, time.monotonic()
+            self._waiting.append(entry)
+            self._changed.notify()
+        return await entry.future
+
+    def close(self) -> None:
+        """Refuse new images, compute those admitted, and end the thread; blocks until then."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _withdraw(self, entry: Entry) -> None:
+        with self._changed:
+            self._admitted.discard(entry)
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+            self._changed.notify()
+        entry.future.cancel()
+
+    def _oldest_age(self) -> float:
+        with self._changed:
+            return time.monotonic() - self._waiting[0].enqueued if self._waiting else 0.0
+
+    def _work(self) -> None:
+        try:
+            while batch := self._next_batch():
+                if not self._compute(batch):
+                    break
+        finally:
+            with self._changed:
+                self._alive = False
+                left = list(self._waiting)
+                self._waiting.clear()
+            _refuse(left, NoModelError, _STOPPED)
+
+    def _next_batch(self) -> list[Entry]:
+        """Block until images wait, and take them; an empty list says that the work is done."""
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    if self._closing and not self._admitted:
+                        return []
+                    self._changed.wait()
+                self._gather()
+                taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._engine.max_batch_size))]
+                for entry in taken:
+                    entry.taken = True
+                    self._admitted.discard(entry)
+            now = time.monotonic()
+            _refuse([entry for entry in taken if entry.deadline <= now], DeadlineError, "the deadline passed in the queue")
+            if batch := [entry for entry in taken if entry.deadline > now and not entry.future.cancelled()]:
+                return batch
+
+    def _gather(self) -> None:
+        """Give a batch `max_delay` from its oldest image to fill up; called with the lock held."""
+        while self._waiting and len(self._waiting) < self._engine.max_batch_size and not self._closing:
+            remaining = self._waiting[0].enqueued + self._max_delay - time.monotonic()
+            if remaining <= 0:
+                return
+            self._changed.wait(remaining)
+
+    def _compute(self, batch: list[Entry]) -> bool:
+        """Answer a batch; False if the engine is dead, which is: it cannot even repeat its warm-up."""
+        started = time.monotonic()
+        try:
+            outputs = self._engine.run([entry.pixels for entry in batch if entry.pixels is not None])
+        except Exception:
+            log.exception("inference failed", images=len(batch))
+            _refuse(batch, InferenceError, "the model could not compute this batch; the cause is in the service's log")
+            return self._revive()
+        seconds = time.monotonic() - started
+        self._metrics.batches.inc()
+        self._metrics.images.inc(len(batch))
+        self._metrics.batch_size.observe(len(batch))
+        for row, entry in enumerate(batch):
+            part = {name: value[row] for name, value in outputs.items()}
+            _post(entry, Inference(part, started - entry.enqueued, seconds))
+        return True
+
+    def _revive(self) -> bool:
+        try:
+            self._engine.warm_up()
+        except Exception:
+            log.exception("the engine is dead")
+            return False
+        return True
+
+
+def _refuse(entries: list[Entry], kind: type[ServiceError], detail: str) -> None:
+    for entry in entries:
+        _post(entry, kind(detail))
+
+
+def _post(entry: Entry, answer: Inference | ServiceError) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has been closed: its request is gone with it
+        entry.future.get_loop().call_soon_threadsafe(_settle, entry.future, answer)
+
+
+def _settle(future: asyncio.Future[Inference], answer: Inference | ServiceError) -> None:
+    if future.done():
+        return
+    if isinstance(answer, ServiceError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -1,0 +1,145 @@
+"""Bytes of a picture to the pixels that the model sees. Shared with training, so that both compute the same score.
+
+Rules: RGB, upright as EXIF says, first frame only. Of samples with more than 8 bits the high byte is kept (full range: 65535
+becomes 255), so that no pixel depends on the others. Transparent pixels are laid over white. Colour profiles are not applied.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+Pixels = npt.NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+
+# decode_image checks its own limit before it decodes; Pillow's would be a second one, and fixed.
+Image.MAX_IMAGE_PIXELS = None
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_BITS_TAG = 258
+_PHOTOMETRIC_TAG = 262
+_WHITE_IS_ZERO = 0
+
+# Only to tell "a format not accepted" from "not an image".
+_OTHER_FORMATS = {
+    b"GIF8": "GIF",
+    b"%PDF": "PDF",
+    b"8BPS": "Photoshop",
+    b"\x00\x00\x01\x00": "ICO",
+    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\xff\x0a": "JPEG XL",
+    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
+    b"v/1\x01": "OpenEXR",
+    b"<svg": "SVG",
+    b"<?xml": "XML",
+}
+
+
+class ImageError(ValueError):
+    """A picture that cannot become model input; the message says why and what to send instead."""
+
+
+class UnreadableImageError(ImageError):
+    """Empty, truncated, damaged, or no picture at all."""
+
+
+class UnsupportedImageError(ImageError):
+    """A picture in a format, or with samples, that are not accepted."""
+
+
+class TooManyPixelsError(ImageError):
+    """A picture larger than the limit; known from its header, before anything is decoded."""
+
+
+def decode_image(data: bytes, max_pixels: int) -> Pixels:
+    """Decode JPEG, PNG, BMP, TIFF or WebP to RGB uint8 [H, W, 3]; H and W are those of the upright picture.
+
+    Raises UnreadableImageError, UnsupportedImageError, or TooManyPixelsError if width times height exceeds `max_pixels`.
+    """
+    if not data:
+        raise UnreadableImageError("the picture is empty: 0 bytes")
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise TooManyPixelsError(
+                    f"the picture has {width} x {height} = {width * height} pixels; the limit is {max_pixels}"
+                )
+            image.load()
+            # After load(): PNG may hold EXIF behind its pixels, and Pillow turns a TIFF itself.
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            eight_bit = _eight_bit(image)
+    except (ImageError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        if other := _other_format(data):
+            raise UnsupportedImageError(f"{other} is not accepted: send {_accepted()}") from error
+        raise UnreadableImageError(f"not a readable picture: send {_accepted()}") from error
+    except Exception as error:  # damaged bytes make Pillow raise OSError, SyntaxError, struct.error, and many more
+        raise UnreadableImageError(f"the picture is truncated or damaged: {error}") from error
+    upright = eight_bit.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else eight_bit
+    return np.asarray(_opaque_rgb(upright))
+
+
+def resize_square(pixels: Pixels, size: int) -> Pixels:
+    """Resize uint8 [H, W, 3] to [size, size, 3], bicubic and antialiased; the aspect ratio is not kept."""
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def model_input(pixels: Pixels, size: int) -> Pixels:
+    """RGB uint8 [H, W, 3] to one row of the graph's input `image`: uint8 [size, size, 3]."""
+    return resize_square(pixels, size)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Pillow reduces deep colour itself, to the high byte; deep grey is left to us."""
+    if image.mode in ("I", "F"):
+        raise UnsupportedImageError("32-bit samples have no known range: save the picture with 8 or 16 bits a channel")
+    if not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image)
+    bits, white_is_zero = 16, False
+    if image.format == "TIFF":
+        tags: dict[int, object] = dict(image.tag_v2)  # type: ignore[attr-defined]
+        declared = tags.get(_BITS_TAG, (16,))
+        bits = int(declared[0]) if isinstance(declared, tuple) else 16
+        white_is_zero = tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
+    high_byte = (values >> (bits - 8)).astype(np.uint8)
+    return Image.fromarray(255 - high_byte if white_is_zero else high_byte)
+
+
+def _opaque_rgb(image: Image.Image) -> Image.Image:
+    try:
+        if not image.has_transparency_data:
+            return image.convert("RGB")
+        with_alpha = image.convert("RGBA")
+    except ValueError as error:
+        raise UnsupportedImageError(f"colour mode {image.mode} is not accepted: save the picture as grey or RGB") from error
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, with_alpha).convert("RGB")
+
+
+def _other_format(data: bytes) -> str | None:
+    if data[4:8] == b"ftyp":
+        return "HEIF, AVIF or a film"
+    start = data.lstrip()[:16] if data[:64].lstrip()[:1] == b"<" else data[:16]
+    return next((name for magic, name in _OTHER_FORMATS.items() if start.startswith(magic)), None)
+
+
+def _accepted() -> str:
+    return "JPEG, PNG, BMP, TIFF or WebP"

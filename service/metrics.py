@@ -1,0 +1,129 @@
+"""Every Prometheus collector of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+
+_MODEL = ("model", "version")
+_DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_PROBABILITIES = tuple(round(0.05 * step, 2) for step in range(1, 21))
+
+STAGES = ("decode", "queue", "inference", "heatmap")
+
+
+@dataclass(frozen=True)
+class ModelMetrics:
+    """The collectors of one loaded model version, its labels already set."""
+
+    inflight_requests: Gauge
+    batch_size: Histogram
+    batches: Counter
+    images: Counter
+    stages: dict[str, Histogram]
+    scores: dict[str, Histogram]
+    anomalous: Counter
+    ready: Gauge
+    queue_depth: Gauge
+    queue_capacity: Gauge
+    oldest_request_age: Gauge
+
+    def watch_queue(self, depth: Callable[[], float], oldest_age: Callable[[], float], capacity: int) -> None:
+        """Read the queue's gauges from these functions at each scrape."""
+        self.queue_depth.set_function(depth)
+        self.oldest_request_age.set_function(oldest_age)
+        self.queue_capacity.set(capacity)
+
+
+class Metrics:
+    """All collectors on a registry of their own, so that each application counts for itself.
+
+    What concerns no model yet, such as a request for an unknown one, has empty `model` and `version`.
+    """
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self.requests = Counter(
+            "duet_requests_total",
+            "Scoring requests by outcome: scored, rejected, failed, cancelled",
+            (*_MODEL, "outcome"),
+            registry=registry,
+        )
+        self.rejected = Counter(
+            "duet_rejected_total", "Scoring requests refused, by kind of problem", (*_MODEL, "reason"), registry=registry
+        )
+        self.cancelled = Counter(
+            "duet_cancelled_total",
+            "Scoring requests whose client went away, by what was being done",
+            (*_MODEL, "stage"),
+            registry=registry,
+        )
+        self.request_duration = Histogram(
+            "duet_request_duration_seconds",
+            "From request to answer, of scored requests",
+            _MODEL,
+            buckets=_DURATIONS,
+            registry=registry,
+        )
+        self.model_info = Gauge(
+            "duet_model_info", "What serves; always 1", (*_MODEL, "sha256", "provider", "teacher"), registry=registry
+        )
+        self.model_load_failures = Counter(
+            "duet_model_load_failures_total", "Models that could not be loaded", _MODEL, registry=registry
+        )
+        self._stage_duration = Histogram(
+            "duet_stage_duration_seconds",
+            "Time of one image in each stage",
+            (*_MODEL, "stage"),
+            buckets=_DURATIONS,
+            registry=registry,
+        )
+        self._batch_size = Histogram(
+            "duet_batch_size", "Images in a batch, padding not counted", _MODEL, buckets=_BATCHES, registry=registry
+        )
+        self._batches = Counter("duet_batches_total", "Batches computed", _MODEL, registry=registry)
+        self._images = Counter("duet_images_total", "Images computed", _MODEL, registry=registry)
+        self._queue_depth = Gauge(
+            "duet_queue_depth", "Images being decoded or waiting for the engine", _MODEL, registry=registry
+        )
+        self._queue_capacity = Gauge(
+            "duet_queue_capacity", "Images that may be decoded or wait at once", _MODEL, registry=registry
+        )
+        self._oldest_request_age = Gauge(
+            "duet_oldest_request_age_seconds",
+            "Age of the image that has waited longest for the engine",
+            _MODEL,
+            registry=registry,
+        )
+        self._inflight_requests = Gauge("duet_inflight_requests", "Scoring requests being answered", _MODEL, registry=registry)
+        self._score = Histogram(
+            "duet_score",
+            "Anomaly probabilities answered, the signal of drift",
+            (*_MODEL, "branch"),
+            buckets=_PROBABILITIES,
+            registry=registry,
+        )
+        self._anomalous = Counter("duet_anomalous_total", "Images called anomalous", _MODEL, registry=registry)
+        self._model_ready = Gauge("duet_model_ready", "1 if the model answers requests", _MODEL, registry=registry)
+
+    def of_model(self, model: str, version: str) -> ModelMetrics:
+        """The collectors of one model version."""
+        labels = {"model": model, "version": version}
+        return ModelMetrics(
+            inflight_requests=self._inflight_requests.labels(**labels),
+            batch_size=self._batch_size.labels(**labels),
+            batches=self._batches.labels(**labels),
+            images=self._images.labels(**labels),
+            stages={stage: self._stage_duration.labels(**labels, stage=stage) for stage in STAGES},
+            scores={branch: self._score.labels(**labels, branch=branch) for branch in ("local", "semantic", "joint")},
+            anomalous=self._anomalous.labels(**labels),
+            ready=self._model_ready.labels(**labels),
+            queue_depth=self._queue_depth.labels(**labels),
+            queue_capacity=self._queue_capacity.labels(**labels),
+            oldest_request_age=self._oldest_request_age.labels(**labels),
+        )

@@ -1,0 +1,135 @@
+"""What a model file says of itself: the metadata of `model.onnx`, its validation, and the layout of a model repository.
+
+Shared with training, which writes what the service reads. The contract is one JSON object under the ONNX metadata property
+`duet`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+METADATA_KEY = "duet"
+FORMAT_VERSION = 1
+MODEL_FILE = "model.onnx"
+MAP_SIZE = 256
+
+Branch = Literal["local", "semantic"]
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+INPUT = "image"
+JOINT_OUTPUTS = ("joint_probability", "joint_score")
+BRANCH_OUTPUTS: dict[Branch, tuple[str, ...]] = {
+    "local": ("local_score", "local_probability", "anomaly_map"),
+    "semantic": ("semantic_score", "semantic_probability"),
+}
+
+
+class ModelFormatError(ValueError):
+    """A model file that breaks the contract; the message names the file and what is wrong with it."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sigmoid(_Strict):
+    """Maps a raw score s to a probability sigmoid((s - tau) / sigma)."""
+
+    tau: float = Field(allow_inf_nan=False)
+    sigma: float = Field(gt=0, allow_inf_nan=False)
+
+
+class Calibration(_Strict):
+    """How raw scores become probabilities, fitted on held-out good images alone. An absent branch is None."""
+
+    local: Sigmoid | None
+    semantic: Sigmoid | None
+    pixel: Sigmoid | None
+    images: int = Field(gt=0, description="held-out good images that it was fitted on")
+
+
+class TeacherInfo(_Strict):
+    """The frozen network that both students imitate."""
+
+    source: str = Field(min_length=1, description="hub id, file name or 'compact'")
+    sha256: Sha256 = Field(description="fingerprint of the weights")
+    stand_in: bool = Field(description="true for the compact teacher, which stands in for DINOv2")
+
+
+class TrainingData(_Strict):
+    """What the students were taught on."""
+
+    layout: str
+    normal: tuple[str, ...] = Field(description="names of the normal classes, in the order of training")
+    images: int = Field(gt=0)
+    fingerprint: Sha256 = Field(description="SHA-256 over the sorted digests of all training pictures")
+
+
+class Parity(_Strict):
+    """Largest difference between ONNX Runtime's scores and torch's, measured at export."""
+
+    max_abs_difference: float = Field(ge=0)
+    batch_sizes: tuple[int, ...]
+
+
+class ModelMetadata(_Strict):
+    """The JSON object under the metadata property `duet`."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: ModelName
+    teacher: TeacherInfo
+    branches: tuple[Branch, ...] = Field(min_length=1, max_length=2)
+    input_size: int = Field(gt=0, multiple_of=14, description="side S of the square input, pixels")
+    calibration: Calibration
+    threshold: Probability = Field(description="joint probability from which a picture is called anomalous")
+    alpha: float = Field(gt=0, lt=1, description="share of good pictures that the threshold was set to reject")
+    training_data: TrainingData
+    metrics: dict[str, float] = Field(default_factory=dict, description="measured figures, e.g. 'image_auroc/joint'")
+    parity: Parity
+    created: datetime
+    licence: str
+
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's output tensors for the branches present."""
+        return tuple(name for branch in self.branches for name in BRANCH_OUTPUTS[branch]) + JOINT_OUTPUTS
+
+
+def score_threshold(threshold: float) -> float:
+    """The joint score h = -log(1 - P) that a threshold on the joint probability stands for; never saturates, may be inf.
+
+    Verdicts compare h, because the probability of a clear defect rounds to 1.
+    """
+    return math.inf if threshold >= 1.0 else -math.log1p(-threshold)
+
+
+def parse_metadata(properties: Mapping[str, str], source: Path) -> ModelMetadata:
+    """Validate the metadata properties of the model file `source`; raises ModelFormatError with the reason."""
+    if METADATA_KEY not in properties:
+        raise ModelFormatError(f"{source}: no metadata property '{METADATA_KEY}': not a Duet model; export one with duet-train")
+    try:
+        return ModelMetadata.model_validate_json(properties[METADATA_KEY])
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'metadata'}: {e['msg']}" for e in error.errors())
+        raise ModelFormatError(f"{source}: bad metadata '{METADATA_KEY}': {reasons}") from error
+
+
+def versions(models: Path, name: str) -> list[int]:
+    """Version numbers of model `name` under the repository `models` that hold a model file, ascending."""
+    folder = models / name
+    if not folder.is_dir():
+        return []
+    return sorted(
+        int(path.name)
+        for path in folder.iterdir()
+        if re.fullmatch(r"[1-9][0-9]{0,8}", path.name) and (path / MODEL_FILE).is_file()
+    )

@@ -1,0 +1,48 @@
+"""How far a request has come, how long each stage took, and when it must be over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+from .errors import DeadlineError
+
+
+@dataclass
+class Progress:
+    """One request: the stage it is in, the seconds that each stage took. `limit` in seconds from its start."""
+
+    limit: float
+    started: float = field(default_factory=time.monotonic)
+    stage: str = "upload"
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def deadline(self) -> float:
+        """When it must be over, a time of time.monotonic()."""
+        return self.started + self.limit
+
+    @property
+    def total(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    @contextlib.contextmanager
+    def during(self, stage: str) -> Iterator[None]:
+        """Time a stage."""
+        self.stage = stage
+        started = time.monotonic()
+        yield
+        self.seconds[stage] = time.monotonic() - started
+
+    @contextlib.asynccontextmanager
+    async def within_deadline(self) -> AsyncIterator[None]:
+        """Cancel what the block awaits once the deadline has passed, and raise DeadlineError."""
+        try:
+            async with asyncio.timeout(self.deadline - time.monotonic()):
+                yield
+        except TimeoutError as error:
+            raise DeadlineError(f"not done within {round(1000 * self.limit)} ms; it was at the stage '{self.stage}'") from error

@@ -1,0 +1,42 @@
+"""Liveness, readiness and metrics."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client.exposition import choose_encoder
+
+from ..errors import DrainingError, NoModelError
+from ..openapi import problem_responses
+from ..runtime import Runtime, runtime_of
+from ..schemas import Health
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/health/live", summary="Whether the process runs")
+async def live() -> Health:
+    """Always 200 while the process answers at all."""
+    return Health(status="live")
+
+
+@router.get(
+    "/health/ready",
+    summary="Whether requests are answered",
+    responses=problem_responses(503),
+)
+async def ready(runtime: Annotated[Runtime, Depends(runtime_of)]) -> Health:
+    """200 once the model is loaded and warm; 503 before that, and from the first sign of shutting down."""
+    if runtime.draining:
+        raise DrainingError("the service is shutting down")
+    if not runtime.ready:
+        raise NoModelError("the model is still loading, or its engine has stopped: see the service's log")
+    return Health(status="ready")
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request, runtime: Annotated[Runtime, Depends(runtime_of)]) -> Response:
+    """Every collector, in the text format that the client accepts."""
+    encoder, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encoder(runtime.metrics.registry), media_type=content_type)

@@ -1,0 +1,142 @@
+"""Request and response models: the public contract."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .model_format import ModelMetadata, Probability
+
+HeatmapKind = Literal["none", "map", "overlay"]
+HeatmapSize = Literal["model", "source"]
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ScoreQuery(_Schema):
+    """Query parameters of a scoring request."""
+
+    model: str | None = Field(None, description="name of the model; the service's default if absent")
+    version: str | None = Field(None, description="version of the model; the one being served if absent")
+    threshold: Probability | None = Field(
+        None, description="joint probability from which the picture is anomalous; the model's own if absent"
+    )
+    heatmap: HeatmapKind = Field("map", description="`map`: a palette PNG; `overlay`: the picture under heat; `none`")
+    heatmap_size: HeatmapSize = Field(
+        "model", description="`model`: the model's own map size, square; `source`: that of the picture"
+    )
+
+
+class ModelReference(_Schema):
+    """The model version that answered."""
+
+    name: str
+    version: str
+
+
+class BranchScores(_Schema):
+    """One number a branch; null for a branch that the model does not have."""
+
+    local: float | None = Field(description="decoder student: small defects")
+    semantic: float | None = Field(description="encoder student: the whole picture means something else")
+    joint: float = Field(description="both, by Noisy-OR")
+
+
+class ImageSize(_Schema):
+    """Size of the upright picture in pixels."""
+
+    width: int
+    height: int
+
+
+class Heatmap(_Schema):
+    """A PNG. Of `map`, the palette index is round(255 * probability) of each pixel."""
+
+    media_type: Literal["image/png"] = "image/png"
+    width: int
+    height: int
+    data: str = Field(description="the PNG, base64")
+
+
+class Timing(_Schema):
+    """Milliseconds spent on this request."""
+
+    decode: float
+    queue: float
+    inference: float
+    heatmap: float
+    total: float
+
+
+class ScoreResponse(_Schema):
+    """What one picture scored."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "5f0c6f0e9a7b4c8d8e2f1a3b4c5d6e7f",
+                "model": {"name": "demo", "version": "1"},
+                "scores": {"local": 0.93, "semantic": 0.08, "joint": 0.936},
+                "raw": {"local": 0.211, "semantic": 0.043, "joint": 2.75},
+                "threshold": 0.71,
+                "anomalous": True,
+                "image": {"width": 2448, "height": 2048},
+                "heatmap": {"media_type": "image/png", "width": 256, "height": 256, "data": "iVBORw0KGgo="},
+                "timing_ms": {"decode": 6.1, "queue": 1.9, "inference": 11.0, "heatmap": 1.2, "total": 20.4},
+            }
+        }
+    )
+
+    id: str = Field(description="the request's X-Request-ID")
+    model: ModelReference
+    scores: BranchScores = Field(description="calibrated probabilities")
+    raw: BranchScores = Field(description="the model's own numbers; `joint` ranks pictures without ever saturating")
+    threshold: float = Field(description="joint probability that was applied")
+    anomalous: bool
+    image: ImageSize
+    heatmap: Heatmap | None = Field(description="null if none was asked for, or if the model has no local branch")
+    timing_ms: Timing
+
+
+class LoadedVersion(_Schema):
+    """The version of a model that answers requests."""
+
+    version: str
+    ready: bool
+    provider: str = Field(description="what computes: tensorrt, cuda or cpu")
+    sha256: str = Field(description="digest of the model file")
+    metadata: ModelMetadata = Field(description="what the model file says of itself")
+
+
+class ModelEntry(_Schema):
+    """One model of the repository."""
+
+    name: str
+    default: bool = Field(description="whether it answers requests that name no model")
+    versions: list[str] = Field(description="versions on disk, ascending")
+    loaded: LoadedVersion | None
+
+
+class ModelList(_Schema):
+    """The model repository."""
+
+    models: list[ModelEntry]
+
+
+class Health(_Schema):
+    """A state of the service that is well."""
+
+    status: Literal["live", "ready"]
+
+
+class ProblemBody(_Schema):
+    """RFC 9457 problem."""
+
+    type: str = Field(description="stable identifier of the kind of problem", examples=["urn:duet:problem:too-many-pixels"])
+    title: str
+    status: int
+    detail: str = Field(description="what is wrong with this request, and the remedy")
+    instance: str = Field(description="path of the request")

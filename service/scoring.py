@@ -1,0 +1,110 @@
+"""One picture's way: decode → queue → inference → heatmap, each stage timed, all of it under one deadline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .batcher import Inference
+from .errors import InferenceError
+from .heatmap import encode_map, encode_overlay, pixel_probability, resize_map
+from .images import Pixels, decode_image, model_input, resize_square
+from .model_format import MAP_SIZE, score_threshold
+from .progress import Progress
+from .repository import LoadedModel
+from .runtime import Runtime
+from .schemas import BranchScores, HeatmapKind, HeatmapSize
+
+
+@dataclass(frozen=True)
+class HeatmapImage:
+    """An encoded PNG and its size in pixels."""
+
+    png: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one picture scored; width and height are those of the upright picture."""
+
+    probabilities: BranchScores
+    raw: BranchScores
+    threshold: float
+    anomalous: bool
+    width: int
+    height: int
+    heatmap: HeatmapImage | None
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What the client asks for. `threshold` None takes the model's own."""
+
+    threshold: float | None
+    heatmap: HeatmapKind
+    heatmap_size: HeatmapSize
+
+
+async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options: ScoreOptions, progress: Progress) -> Scored:
+    """Score one encoded picture, and count what came out.
+
+    Raises ImageError's kinds, QueueFullError, NoModelError, DrainingError, InferenceError or DeadlineError.
+    """
+    with model.batcher.admit(progress.deadline) as entry:
+        with progress.during("decode"):
+            pixels, inputs = await runtime.in_pool(
+                lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_size)
+            )
+        progress.stage = "queue"
+        inference = await model.batcher.compute(entry, inputs)
+    progress.seconds |= {"queue": inference.queue_seconds, "inference": inference.inference_seconds}
+    probabilities, raw = _scores(inference, "probability"), _scores(inference, "score")
+    threshold = model.metadata.threshold if options.threshold is None else options.threshold
+    image = None
+    if options.heatmap != "none" and "local" in model.metadata.branches:
+        with progress.during("heatmap"):
+            image = await runtime.in_pool(lambda: _heatmap(model, inference, pixels, options))
+    height, width = pixels.shape[:2]
+    scored = Scored(probabilities, raw, threshold, raw.joint >= score_threshold(threshold), width, height, image)
+    _count(model, scored, progress)
+    return scored
+
+
+def _count(model: LoadedModel, scored: Scored, progress: Progress) -> None:
+    for stage, seconds in progress.seconds.items():
+        model.metrics.stages[stage].observe(seconds)
+    for branch, probability in scored.probabilities:
+        if probability is not None:
+            model.metrics.scores[branch].observe(probability)
+    if scored.anomalous:
+        model.metrics.anomalous.inc()
+
+
+def _decode(data: bytes, max_pixels: int, input_size: int) -> tuple[Pixels, Pixels]:
+    pixels = decode_image(data, max_pixels)
+    return pixels, model_input(pixels, input_size)
+
+
+def _scores(inference: Inference, kind: str) -> BranchScores:
+    found = {branch: inference.outputs.get(f"{branch}_{kind}") for branch in ("local", "semantic", "joint")}
+    values = {branch: None if value is None else float(value) for branch, value in found.items()}
+    if any(value is not None and not math.isfinite(value) for value in values.values()):
+        raise InferenceError(f"the model's {kind} of this picture is not a finite number: {values}")
+    return BranchScores.model_validate(values)
+
+
+def _heatmap(model: LoadedModel, inference: Inference, pixels: Pixels, options: ScoreOptions) -> HeatmapImage:
+    calibration = model.metadata.calibration.pixel
+    if calibration is None:
+        raise InferenceError(f"model '{model.name}' has no pixel calibration")
+    probability = pixel_probability(inference.outputs["anomaly_map"], calibration)
+    width = height = MAP_SIZE
+    if options.heatmap_size == "source":
+        height, width = pixels.shape[:2]
+        probability = resize_map(probability, width, height)
+    if options.heatmap == "map":
+        return HeatmapImage(encode_map(probability), width, height)
+    beneath = pixels if options.heatmap_size == "source" else resize_square(pixels, MAP_SIZE)
+    return HeatmapImage(encode_overlay(beneath, probability), width, height)

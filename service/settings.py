@@ -1,0 +1,68 @@
+"""Settings from the environment, prefix DUET_ (see the design, section 7)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "DUET_"
+Provider = Literal["tensorrt", "cuda", "cpu"]
+
+
+class SettingsError(ValueError):
+    """An unknown or invalid setting; the message is one line that names the variable and the remedy."""
+
+
+class Settings(BaseSettings):
+    """Every setting of the service. Times are in milliseconds, sizes in bytes or pixels."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    models: Path = Field(Path("models"), description="model repository: NAME/VERSION/model.onnx")
+    default_model: str | None = Field(None, min_length=1, description="model served; without it the first by name")
+    providers: Annotated[tuple[Provider, ...], NoDecode] = Field(
+        ("cuda", "cpu"), min_length=1, description="what computes, best first: tensorrt, cuda, cpu, separated by commas"
+    )
+    require_cuda: bool = Field(False, description="refuse to start where the model would run on the CPU")
+    device_id: int = Field(0, ge=0, description="number of the CUDA device")
+    intra_op_threads: int = Field(0, ge=0, description="CPU threads of one inference; 0 takes every core")
+    max_batch_size: int = Field(8, ge=1, le=1024, description="images computed together at most")
+    max_batch_delay_ms: float = Field(0.0, ge=0, le=10_000, description="how long a free engine waits for a fuller batch")
+    max_queue: int = Field(64, ge=1, description="images being decoded or waiting for the engine at most")
+    request_timeout_ms: int = Field(30_000, ge=1, description="deadline of a request that sets none, and the longest allowed")
+    decode_threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="threads that decode pictures and encode heatmaps"
+    )
+    max_bytes: int = Field(64 * 2**20, ge=1, description="size of a request's body at most")
+    max_pixels: int = Field(50_000_000, ge=1, description="width times height of a picture at most")
+    log_format: Literal["json", "console"] = Field("json", description="how log lines look")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def load_settings() -> Settings:
+    """Settings from the process environment; raises SettingsError for an unknown or invalid DUET_ variable."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}: Duet knows {', '.join(sorted(known))}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("; ".join(_reason(dict(e)) for e in error.errors())) from error
+
+
+def _reason(error: dict[str, Any]) -> str:
+    location = error["loc"]
+    name = PREFIX + str(location[0]).upper() if location else "settings"
+    return f"{name}={error['input']}: {error['msg']}"

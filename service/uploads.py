@@ -1,0 +1,60 @@
+"""The picture's bytes out of a request: raw body or one multipart field, limited while it is read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from .errors import BadParameterError, MalformedBodyError, TooManyBytesError, UnsupportedContentTypeError
+
+FIELD = "image"
+
+
+async def read_image(request: Request, max_bytes: int) -> bytes:
+    """The encoded picture of a scoring request.
+
+    Raises UnsupportedContentTypeError, TooManyBytesError, MalformedBodyError, ClientDisconnect, and BadParameterError for a
+    form with other than one field `image`.
+    """
+    content_type = request.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        return await _image_field(request, await _read_body(request, max_bytes))
+    if content_type == "application/octet-stream" or content_type.startswith("image/"):
+        return await _read_body(request, max_bytes)
+    raise UnsupportedContentTypeError(
+        f"Content-Type '{content_type}' is not accepted: send image/*, application/octet-stream or multipart/form-data"
+    )
+
+
+async def _read_body(request: Request, max_bytes: int) -> bytes:
+    refusal = TooManyBytesError(f"the body exceeds {max_bytes} bytes (DUET_MAX_BYTES): send a smaller or compressed picture")
+    if int(request.headers.get("content-length", 0)) > max_bytes:
+        raise refusal
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise refusal
+    return bytes(body)
+
+
+async def _image_field(request: Request, body: bytes) -> bytes:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(request.headers, stream())
+    parser.spool_max_size = len(body) + 1  # already in memory and limited: never to disk
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise MalformedBodyError(f"not a multipart/form-data body: {error.message}") from error
+    fields = form.multi_items()
+    if [name for name, _ in fields] != [FIELD]:
+        raise BadParameterError(f"the form must have one field '{FIELD}', not {[name for name, _ in fields]}")
+    part = fields[0][1]
+    if not isinstance(part, UploadFile):
+        raise BadParameterError(f"the form's field '{FIELD}' must be a file: give it a filename")
+    return await part.read()

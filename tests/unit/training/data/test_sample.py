@@ -1,0 +1,86 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.data import ANOMALOUS, GOOD, DataError, Sample
+
+Save = Callable[..., Path]
+
+
+def test_pixels_of_a_file_are_those_of_the_picture(tmp_path: Path, save_picture: Save) -> None:
+    path = save_picture(tmp_path / "a.png", width=9, height=5)
+    pixels = Sample("a", path, GOOD, "part").pixels()
+    assert pixels.shape == (5, 9, 3)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, np.asarray(Image.open(path)))
+
+
+def test_grey_arrays_become_rgb_and_colour_stays() -> None:
+    grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    pixels = Sample("g", grey, GOOD, "part").pixels()
+    assert pixels.shape == (2, 3, 3)
+    assert all((pixels[:, :, channel] == grey).all() for channel in range(3))
+    np.testing.assert_array_equal(Sample("c", pixels, GOOD, "part").pixels(), pixels)
+
+
+def test_unreadable_pictures_are_named(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(DataError, match=r"text\.png cannot be decoded"):
+        Sample("t", tmp_path / "text.png", GOOD, "part").pixels()
+    with pytest.raises(DataError, match=r"gone\.png cannot be read"):
+        Sample("g", tmp_path / "gone.png", GOOD, "part").pixels()
+
+
+def test_masks_are_joined_and_any_value_marks(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
+    masks = (save_mask(tmp_path / "0.png", (0, 0), value=1), save_mask(tmp_path / "1.png", (5, 7), value=255))
+    sample = Sample("a", save_picture(tmp_path / "a.png"), ANOMALOUS, "part", "scratch", masks)
+    mask = sample.mask()
+    assert sample.has_mask
+    assert mask.dtype == np.bool_
+    assert mask.shape == (6, 8)
+    assert [tuple(place) for place in np.argwhere(mask)] == [(0, 0), (5, 7)]
+
+
+def test_colour_masks_mark_by_colour_and_not_by_opacity(tmp_path: Path, save_picture: Save) -> None:
+    pixels = np.zeros((6, 8, 4), dtype=np.uint8)
+    pixels[:, :, 3] = 255
+    pixels[2, 3, 1] = 9
+    Image.fromarray(pixels).save(tmp_path / "m.png")
+    sample = Sample("a", save_picture(tmp_path / "a.png"), ANOMALOUS, "part", "stain", (tmp_path / "m.png",))
+    assert [tuple(place) for place in np.argwhere(sample.mask())] == [(2, 3)]
+
+
+def test_resized_masks_keep_pixels_that_are_half_defective(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
+    left = [(y, x) for y in range(8) for x in range(4)]
+    mask = save_mask(tmp_path / "m.png", *left, shape=(8, 8))
+    sample = Sample("a", save_picture(tmp_path / "a.png"), ANOMALOUS, "part", "stain", (mask,))
+    for size in (2, 4, 16):
+        resized = sample.mask(size)
+        assert resized.shape == (size, size)
+        assert resized[:, : size // 2].all()
+        assert not resized[:, size // 2 :].any()
+
+
+def test_good_pictures_have_an_empty_mask_of_the_pictures_size(tmp_path: Path, save_picture: Save) -> None:
+    sample = Sample("a", save_picture(tmp_path / "a.png", width=9, height=5), GOOD, "part")
+    assert sample.has_mask
+    assert sample.mask().shape == (5, 9)
+    assert sample.mask(16).shape == (16, 16)
+    assert not sample.mask().any()
+
+
+def test_what_is_wrong_with_masks_is_said(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
+    picture = save_picture(tmp_path / "a.png")
+    bare = Sample("tile/a", picture, ANOMALOUS, "tile", "crack")
+    assert not bare.has_mask
+    with pytest.raises(DataError, match="tile/a is anomalous, but has no mask"):
+        bare.mask()
+    unequal = (save_mask(tmp_path / "0.png", (0, 0)), save_mask(tmp_path / "1.png", (0, 0), shape=(3, 3)))
+    with pytest.raises(DataError, match="differ in size"):
+        Sample("a", picture, ANOMALOUS, "tile", "crack", unequal).mask()
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(DataError, match=r"bad\.png cannot be read"):
+        Sample("a", picture, ANOMALOUS, "tile", "crack", (tmp_path / "bad.png",)).mask(8)

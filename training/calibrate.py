@@ -1,0 +1,117 @@
+"""Calibration on held-out good images alone: raw scores become probabilities, and a threshold keeps the false alarms at alpha."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from service.model_format import Calibration, Sigmoid
+
+from .errors import TrainingError
+from .files import write_text
+from .graph import RawGraph
+from .progress import Progress
+from .run_folder import RunCalibration, RunFolder
+
+log = logging.getLogger(__name__)
+Scores = npt.NDArray[np.float64]
+
+DEFAULT_ALPHA = 0.01
+SPREAD_FLOOR = 0.02  # of tau: held-out scores that are nearly equal must not make the probability a step
+JUST_ABOVE = 1 + 1e-6  # the picture that sets the threshold stays good
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class HeldOutScores:
+    """Raw scores of held-out good images; None for an absent branch."""
+
+    local: Scores | None  # [N]
+    semantic: Scores | None  # [N]
+    map_maximum: Scores | None  # [N], largest value of each anomaly map
+
+
+def upper_quantile(scores: Scores, alpha: float) -> float:
+    """The (1 - alpha) quantile for unseen data: of n good scores the ceil((n + 1)(1 - alpha))-th smallest, at most the largest.
+
+    A new good score exceeds it with probability at most alpha (split conformal prediction, arXiv 2107.07511), if n is at least
+    1/alpha - 1.
+    """
+    ordered = np.sort(scores)
+    return float(ordered[min(len(ordered), math.ceil((len(ordered) + 1) * (1 - alpha))) - 1])
+
+
+def fit_sigmoid(scores: Scores, alpha: float) -> Sigmoid:
+    """tau the (1 - alpha) quantile, sigma 1.4826 times the median absolute deviation, floored at a share of tau."""
+    tau = upper_quantile(scores, alpha)
+    spread = 1.4826 * float(np.median(np.abs(scores - np.median(scores))))
+    return Sigmoid(tau=tau, sigma=max(spread, SPREAD_FLOOR * abs(tau), 1e-9))
+
+
+def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Calibration, float]:
+    """Calibration and decision threshold (a joint probability) from the scores of held-out good images.
+
+    The pixels' sigmoid is fitted on each map's maximum, so that a good picture shows a pixel above 1/2 with probability alpha
+    (ours). Raises TrainingError without images, with an alpha outside (0, 1), or where a score is not finite.
+    """
+    branches = [s for s in (scores.local, scores.semantic) if s is not None]
+    if not branches or not len(branches[0]):
+        raise TrainingError("no held-out good image to calibrate on")
+    if not 0 < alpha < 1:
+        raise TrainingError(f"alpha is {alpha}; it is a share of good pictures, between 0 and 1")
+    if not all(np.isfinite(s).all() for s in branches):
+        raise TrainingError("a held-out image has a score that is not finite: the training diverged; lower the learning rate")
+    count = len(branches[0])
+    if count < 1 / alpha - 1:
+        log.warning(
+            "%d held-out images cannot show a share of %g: the threshold is their largest score; expect up to %.1f %% false "
+            "alarms, or hold out %d images",
+            count, alpha, 100 / (count + 1), math.ceil(1 / alpha - 1),
+        )  # fmt: skip
+    calibration = Calibration(
+        local=None if scores.local is None else fit_sigmoid(scores.local, alpha),
+        semantic=None if scores.semantic is None else fit_sigmoid(scores.semantic, alpha),
+        pixel=None if scores.map_maximum is None else fit_sigmoid(scores.map_maximum, alpha),
+        images=count,
+    )
+    return calibration, -math.expm1(-upper_quantile(joint_score(scores, calibration), alpha) * JUST_ABOVE)
+
+
+def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
+    """h = sum over branches of softplus((s - tau) / sigma), [N]; the same arithmetic as the graph's, in float64."""
+    pairs = ((scores.local, calibration.local), (scores.semantic, calibration.semantic))
+    hazards = [np.logaddexp(0.0, (s - c.tau) / c.sigma) for s, c in pairs if s is not None and c is not None]
+    joint: Scores = np.sum(hazards, axis=0)
+    return joint
+
+
+def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibration:
+    """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
+    calibration, threshold = calibrate(held_out_scores(run.raw_graph(), run.held_out()), alpha)
+    outcome = RunCalibration(calibration=calibration, threshold=threshold, alpha=alpha)
+    write_text(run.calibration_file, outcome.model_dump_json(indent=2))
+    return outcome
+
+
+@torch.inference_mode()
+def held_out_scores(graph: RawGraph, pictures: npt.NDArray[np.uint8]) -> HeldOutScores:
+    """Raw scores of good pictures uint8 [M, S, S, 3], in float32 as they will be served."""
+    found: dict[str, list[npt.NDArray[np.float32]]] = {"local": [], "semantic": [], "map_maximum": []}
+    with Progress("scoring held-out pictures", len(pictures)) as bar:
+        for start in range(0, len(pictures), BATCH):
+            batch = torch.from_numpy(np.array(pictures[start : start + BATCH]))
+            scores = graph(batch)
+            if scores.local is not None and scores.anomaly_map is not None:
+                found["local"].append(scores.local.numpy())
+                found["map_maximum"].append(scores.anomaly_map.flatten(1).amax(1).numpy())
+            if scores.semantic is not None:
+                found["semantic"].append(scores.semantic.numpy())
+            for _ in range(len(batch)):
+                bar.advance()
+    joined = {name: np.concatenate(parts).astype(np.float64) if parts else None for name, parts in found.items()}
+    return HeldOutScores(**joined)

@@ -1,0 +1,190 @@
+"""duet-train: the command line of the training package."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from service.model_format import ModelFormatError
+
+from .data import LAYOUTS
+from .errors import TrainingError
+
+if TYPE_CHECKING:
+    from .data import Source
+
+app = typer.Typer(
+    name="duet-train", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Train Duet's students on good pictures, and export them as one model file.",
+)  # fmt: skip
+Layout = StrEnum("Layout", {name: name for name in LAYOUTS})
+BranchChoice = StrEnum("BranchChoice", ["both", "local", "semantic"])
+
+DataOption = Annotated[list[Path], typer.Option("--data", help="Folder of a data set; repeat it, with --layout, to join several.")]
+LayoutOption = Annotated[list[Layout], typer.Option("--layout", help="Layout of each --data, in the same order.")]
+NormalOption = Annotated[list[str] | None, typer.Option("--normal", help="A normal class or category; repeat it. All if absent.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'fit' wrote.")]
+
+
+@app.command()
+def fit(
+    output: Annotated[Path, typer.Option(help="Folder of the run.")],
+    data: DataOption,
+    layout: LayoutOption,
+    normal: NormalOption = None,
+    teacher: Annotated[str, typer.Option(help="compact, a hub id, a folder in hub format, or a dinov2_*_pretrain.pth.")] = "compact",
+    input_size: Annotated[int, typer.Option(help="Side of the square input, a multiple of 14.")] = 392,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 10_000,
+    batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 16,
+    encoder_depth: Annotated[int | None, typer.Option(help="Blocks of the encoder student; half the teacher's if absent.")] = None,
+    held_out_share: Annotated[float, typer.Option(help="Share of good pictures set apart for calibration.")] = 0.1,
+    alpha: Annotated[float, typer.Option(help="Share of good pictures that the threshold may reject.")] = 0.01,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output, with the settings recorded there.")] = False,
+) -> None:
+    """Distil both students from good pictures, and calibrate them on good pictures set apart."""
+    from .calibrate import calibrate_run
+    from .data import fingerprint, load_sources, split_held_out
+    from .fit import fit as fit_run
+    from .fit import prepare_run
+    from .run_folder import FitSettings, RunFolder, TrainingData
+
+    run = RunFolder(output)
+    if resume:
+        run.description()
+    else:
+        settings = FitSettings(
+            teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, encoder_depth=encoder_depth,
+            held_out_share=held_out_share, seed=seed,
+        )  # fmt: skip
+        samples = load_sources(_sources(data, layout), "train", normal or [])
+        training, held_out = split_held_out(samples, held_out_share, seed, minimum=1)
+        classes = tuple(dict.fromkeys(sample.category for sample in samples))
+        facts = TrainingData(
+            layout="+".join(layout), normal=classes, images=len(training), fingerprint=fingerprint(training)
+        )
+        run = prepare_run(output, settings, training, held_out, facts)
+    if not fit_run(run):
+        raise TrainingError(f"stopped; go on with: duet-train fit --resume --output {output} (and the same --data and --layout)")
+    outcome = calibrate_run(run, alpha)
+    Console().print(f"{output}: trained and calibrated on {outcome.calibration.images} held-out pictures; export it with")
+    Console().print(f"  duet-train export {output} --name NAME", highlight=False)
+
+
+@app.command()
+def calibrate(run: RunArgument, alpha: Annotated[float, typer.Option(help="Share of good pictures to reject.")] = 0.01) -> None:
+    """Calibrate a finished run anew, for another share of false alarms."""
+    from .calibrate import calibrate_run
+    from .run_folder import RunFolder
+
+    outcome = calibrate_run(RunFolder(run), alpha)
+    Console().print(f"threshold {outcome.threshold:.6f} for alpha {alpha:g}, from {outcome.calibration.images} held-out pictures")
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    name: Annotated[str, typer.Option(help="Name of the model.")],
+    models: Annotated[Path, typer.Option(help="Model repository.")] = Path("models"),
+    branch: Annotated[BranchChoice, typer.Option(help="Export one student alone.")] = BranchChoice.both,
+    metrics: Annotated[Path | None, typer.Option(help="A metrics.json of 'evaluate', recorded in the metadata.")] = None,
+) -> None:
+    """Write a finished run as the next version of a model: one ONNX file, checked against torch."""
+    import json
+
+    from .export import export_run
+    from .run_folder import RunFolder
+
+    measured = json.loads(metrics.read_text()) if metrics else None
+    branches = ("local", "semantic") if branch == BranchChoice.both else (branch.value,)
+    file = export_run(RunFolder(run), name, models, branches, measured)
+    Console().print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="RUN_OR_ONNX", help="Folder of a run, or an exported model.onnx.")],
+    data: DataOption,
+    layout: LayoutOption,
+    normal: NormalOption = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, scores.csv and sheet.png.")] = None,
+) -> None:
+    """Measure a model on a labelled test split. The normal classes are those it was trained on, unless --normal names others."""
+    from .data import load_sources
+    from .evaluate import evaluate as measure
+    from .evaluate import metrics_table
+    from .report import write_report
+    from .scorers import open_scorer
+
+    scorer = open_scorer(model)
+    sources = _sources(data, layout)
+    names = normal or list(dict.fromkeys(name for source in sources for name in source.claimed("test", scorer.normal)))
+    evaluation = measure(scorer, load_sources(sources, "test", names))
+    Console().print(metrics_table(evaluation.metrics))
+    if report:
+        write_report(report, evaluation, scorer)
+        Console().print(f"report in {report}")
+
+
+@app.command()
+def render(
+    output: Annotated[Path, typer.Option(help="New folder, written in MVTec-AD's layout, one category a kind of part.")],
+    good: Annotated[int, typer.Option(help="Good training pictures of each kind.")] = 200,
+    defective: Annotated[int, typer.Option(help="Defective test pictures of each kind.")] = 60,
+    size: Annotated[str, typer.Option(help="Pixels: a side, or WIDTHxHEIGHT.")] = "224",
+    seed: Annotated[int, typer.Option(help="Seed of every picture.")] = 0,
+) -> None:
+    """Render pictures of machined parts, good and defective, with masks."""
+    from .data.parts import write_parts
+
+    try:
+        sides = [int(side) for side in size.lower().split("x")]
+        width, height = sides if len(sides) == 2 else sides * 2
+    except ValueError as error:
+        raise TrainingError(f"--size is '{size}': give a number of pixels, or WIDTHxHEIGHT") from error
+    write_parts(output, good, defective, (width, height), seed)
+
+
+@app.command()
+def pretrain(
+    output: Annotated[Path, typer.Option(help="Folder for the weights, in hub format, and the checkpoint.")],
+    photos: Annotated[list[Path], typer.Option(help="Folder of large pictures, searched in depth; repeat it.")],
+    data: DataOption,
+    layout: LayoutOption,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 2400,
+    seed: Annotated[int, typer.Option(help="Seed of weights and crops.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --output.")] = False,
+) -> None:
+    """Make the compact teacher: large pictures teach it texture, the small ones of --data what things are."""
+    from .data import load_sources
+    from .pretrain import PretrainSettings, load_photos
+    from .pretrain import pretrain as train_teacher
+
+    pictures = [sample.pixels() for sample in load_sources(_sources(data, layout), "train", [])]
+    train_teacher(load_photos(photos), pictures, output, PretrainSettings(steps=steps, seed=seed), resume)
+
+
+def _sources(data: list[Path], layout: list[Layout]) -> list[Source]:
+    from .data import Source
+
+    if len(data) != len(layout):
+        raise TrainingError(f"{len(data)} times --data but {len(layout)} times --layout: each folder needs its layout")
+    return [Source(name.value, root) for root, name in zip(data, layout, strict=True)]
+
+
+def main() -> None:
+    """Entry point: faults in what the user gave end with one line and exit status 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(Console(stderr=True), show_path=False)])
+    logging.getLogger("training").setLevel(logging.INFO)
+    try:
+        app()
+    except (TrainingError, ModelFormatError) as error:
+        Console(stderr=True).print(f"duet-train: {error}", style="bold red", markup=False, highlight=False)
+        sys.exit(2)

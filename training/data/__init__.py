@@ -1,0 +1,33 @@
+"""Data sets: one adapter a layout, all giving samples of one type."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from .errors import DataError
+from .held_out import split_held_out
+from .layouts import LAYOUTS, load_samples
+from .sample import ANOMALOUS, GOOD, Sample
+from .sources import Source, load_sources
+from .tree import Split
+
+__all__ = [
+    "ANOMALOUS",
+    "GOOD",
+    "LAYOUTS",
+    "DataError",
+    "Sample",
+    "Source",
+    "Split",
+    "fingerprint",
+    "load_samples",
+    "load_sources",
+    "split_held_out",
+]
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """SHA-256 (hex) over the sorted digests of the pictures' bytes: the same pictures in any order and place give the same."""
+    digests = sorted(hashlib.sha256(sample.encoded()).digest() for sample in samples)
+    return hashlib.sha256(b"".join(digests)).hexdigest()

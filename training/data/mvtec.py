@@ -1,0 +1,65 @@
+"""MVTec-AD's layout, one category or several: one generalist model learns from all that are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import DataError
+from .sample import ANOMALOUS, GOOD, Sample
+from .tree import Split, choose_classes, folders, layout_error, pictures
+
+EXPECTED = "[CATEGORY/]{train/good, test/good, test/DEFECT}/NAME.png and ground_truth/DEFECT/NAME_mask.png"
+
+
+def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
+    """Samples of the categories that `normal` names, all if empty; `root` is one category or holds several.
+
+    Without a folder ground_truth the defective pictures have no masks. Raises DataError for another layout, an unknown
+    category, and a picture whose mask is missing.
+    """
+    categories = [root] if _is_category(root) else [folder for folder in folders(root) if _is_category(folder)]
+    if not categories:
+        raise layout_error("train/good or categories that hold it", root, EXPECTED)
+    by_name = {category.resolve().name: category for category in categories}
+    read = _train if split == "train" else _test
+    return [sample for name in choose_classes(normal, list(by_name)) for sample in read(by_name[name], name)]
+
+
+def _is_category(folder: Path) -> bool:
+    return (folder / "train").is_dir() or (folder / "test").is_dir()
+
+
+def _train(folder: Path, category: str) -> list[Sample]:
+    good = pictures(folder / "train" / "good")
+    if not good:
+        raise layout_error("pictures", folder / "train" / "good", EXPECTED)
+    return [Sample(_name(category, path), path, GOOD, category) for path in good]
+
+
+def _test(folder: Path, category: str) -> list[Sample]:
+    samples = [_test_sample(folder, category, kind.name, path) for kind in folders(folder / "test") for path in pictures(kind)]
+    if not samples:
+        raise layout_error("folders of pictures", folder / "test", EXPECTED)
+    return samples
+
+
+def _test_sample(folder: Path, category: str, kind: str, path: Path) -> Sample:
+    if kind == "good":
+        return Sample(_name(category, path), path, GOOD, category)
+    return Sample(_name(category, path), path, ANOMALOUS, category, kind, _masks(folder / "ground_truth", kind, path))
+
+
+def _masks(ground_truth: Path, defect: str, path: Path) -> tuple[Path, ...]:
+    if not ground_truth.is_dir():
+        return ()
+    for stem in (f"{path.stem}_mask", path.stem):
+        mask = ground_truth / defect / f"{stem}.png"
+        if mask.is_file():
+            return (mask,)
+    wanted = ground_truth / defect / f"{path.stem}_mask.png"
+    raise DataError(f"{path} has no mask: looked for {wanted}; expected layout: {EXPECTED}")
+
+
+def _name(category: str, path: Path) -> str:
+    return "/".join((category, *path.parts[-3:]))

@@ -1,0 +1,133 @@
+"""Export: one merged ONNX graph with its metadata, checked against torch before anything is written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+
+from service.model_format import INPUT, METADATA_KEY, MODEL_FILE, Branch, ModelMetadata, Parity, versions
+
+from .errors import TrainingError
+from .graph import CalibratedGraph
+from .run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+OPSET = 23  # the first with Attention as one operator
+PARITY_BATCHES = (1, 2, 5)
+PARITY_TOLERANCE = 1e-4
+LICENCE = "Apache-2.0"
+
+
+def export_run(
+    run: RunFolder,
+    name: str,
+    models: Path,
+    branches: Sequence[Branch] = ("local", "semantic"),
+    metrics: Mapping[str, float] | None = None,
+) -> Path:
+    """Export a finished, calibrated run as the next version of model `name` under `models`; returns the new model file.
+
+    Raises TrainingError where ONNX Runtime's scores differ from torch's by more than 1e-4 on held-out pictures at batch 1, 2
+    and 5; nothing is written then.
+    """
+    description, outcome = run.description(), run.calibration()
+    graph = CalibratedGraph(run.raw_graph(branches), outcome.calibration).eval()
+    with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
+        file = Path(scratch) / MODEL_FILE
+        _write_graph(graph, description.settings.input_size, file)
+        parity = check_parity(graph, file, run.held_out())
+        calibration = outcome.calibration
+        metadata = ModelMetadata(
+            name=name,
+            teacher=graph.raw.teacher.info,
+            branches=graph.raw.branches,
+            input_size=description.settings.input_size,
+            calibration=calibration.model_copy(
+                update={
+                    "local": calibration.local if "local" in branches else None,
+                    "pixel": calibration.pixel if "local" in branches else None,
+                    "semantic": calibration.semantic if "semantic" in branches else None,
+                }
+            ),
+            threshold=outcome.threshold,
+            alpha=outcome.alpha,
+            training_data=description.training_data,
+            metrics=dict(metrics or {}),
+            parity=parity,
+            created=datetime.now(UTC).replace(microsecond=0),
+            licence=LICENCE,
+        )
+        model = onnx.load(file)
+        onnx.helper.set_model_props(model, {METADATA_KEY: metadata.model_dump_json()})
+        onnx.save(model, file)
+        return _publish(file, models, name)
+
+
+def _write_graph(graph: CalibratedGraph, size: int, file: Path) -> None:
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    with torch.no_grad():
+        names = list(graph(example))
+        torch.onnx.export(
+            graph,
+            (example,),
+            str(file),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=names,
+            dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
+            external_data=False,
+            verbose=False,
+        )
+
+
+def check_parity(graph: CalibratedGraph, file: Path, pictures: npt.NDArray[np.uint8]) -> Parity:
+    """Largest difference of any score between torch and ONNX Runtime on real pictures; TrainingError above the tolerance."""
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    worst = 0.0
+    for size in PARITY_BATCHES:
+        batch = np.resize(pictures, (size, *pictures.shape[1:]))
+        with torch.inference_mode():
+            expected = {name: tensor.numpy() for name, tensor in graph(torch.from_numpy(batch)).items()}
+        for name, found in zip(names, session.run(names, {INPUT: batch}), strict=True):
+            difference = float(np.abs(expected[name] - found).max())
+            if not difference <= PARITY_TOLERANCE:
+                raise TrainingError(
+                    f"not exported: {name} from ONNX Runtime differs from torch by {difference:.2g} at batch {size}, over the "
+                    f"tolerance {PARITY_TOLERANCE}"
+                )
+            worst = max(worst, difference)
+    log.info("parity with torch: largest difference %.2g", worst)
+    return Parity(max_abs_difference=worst, batch_sizes=PARITY_BATCHES)
+
+
+def _publish(file: Path, models: Path, name: str) -> Path:
+    """Move the finished file in as the next version, which appears whole or not at all."""
+    (models / name).mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=".export-", dir=models / name))
+    beside.chmod(0o755)
+    try:
+        shutil.copyfile(file, beside / MODEL_FILE)
+        while True:
+            version = models / name / str(max(versions(models, name), default=0) + 1)
+            try:
+                os.rename(beside, version)  # noqa: PTH104 - Path.rename says the same, but this one fails on a non-empty target
+                return version / MODEL_FILE
+            except OSError as error:
+                if not version.exists():
+                    raise TrainingError(f"cannot write {version}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

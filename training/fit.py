@@ -1,0 +1,168 @@
+"""Distillation of both students from good images: one pass of the teacher, one Noisy-OR objective."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from service.model_format import TrainingData
+
+from .data.sample import Sample
+from .errors import TrainingError
+from .files import write_beside, write_text
+from .noisy_or import joint_hazard
+from .progress import Progress
+from .run_folder import FitSettings, RunDescription, RunFolder, new_networks, store_pictures
+from .schedule import warmup_cosine
+from .students import local_loss, semantic_loss
+from .teacher import normalise
+
+CHECKPOINT_SECONDS = 60.0
+
+
+def prepare_run(
+    path: Path, settings: FitSettings, training: Sequence[Sample], held_out: Sequence[Sample], data: TrainingData
+) -> RunFolder:
+    """Make a run's folder: pictures decoded at the input size, settings recorded. Refuses a folder that already holds a run."""
+    run = RunFolder(path)
+    if run.description_file.exists():
+        raise TrainingError(f"{path} already holds a run: go on with 'duet-train fit --resume', or choose another --output")
+    if not training or not held_out:
+        raise TrainingError(f"{len(training)} pictures to train on and {len(held_out)} held out: both need at least one")
+    teacher, _, _ = new_networks(settings)
+    store_pictures(training, settings.input_size, run.training_file, "decoding training pictures")
+    store_pictures(held_out, settings.input_size, run.held_out_file, "decoding held-out pictures")
+    description = RunDescription(settings=settings, teacher_sha256=teacher.info.sha256, training_data=data)
+    write_text(run.description_file, description.model_dump_json(indent=2))
+    return run
+
+
+class Batches(Dataset[Tensor]):
+    """Item i is the whole batch of step i, a pure function of (seed, i), so that a resumed run sees what an unbroken one would.
+
+    Every epoch is a permutation of the pictures; a batch may span two epochs.
+    """
+
+    def __init__(self, pictures: npt.NDArray[np.uint8], batch_size: int, seed: int) -> None:
+        self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
+
+    def __getitem__(self, step: int) -> Tensor:
+        epoch, place = np.divmod(np.arange(step * self.batch_size, (step + 1) * self.batch_size), len(self.pictures))
+        orders = {int(e): np.random.default_rng([self.seed, int(e)]).permutation(len(self.pictures)) for e in np.unique(epoch)}
+        return torch.from_numpy(self.pictures[[orders[int(e)][p] for e, p in zip(epoch, place, strict=True)]])
+
+
+class Trainer:
+    """Both students, their optimiser and the step they stand at; starts from the run's checkpoint where there is one."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.settings = settings = run.description().settings
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(settings.seed)
+        self.teacher, self.decoder, self.encoder = (network.to(self.device) for network in new_networks(settings))
+        self.decoder.train()
+        self.encoder.train()
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": self.decoder.parameters(), "base_lr": settings.decoder_learning_rate},
+                {"params": self.encoder.parameters(), "base_lr": settings.encoder_learning_rate},
+            ],
+            weight_decay=settings.weight_decay,
+            amsgrad=True,
+            eps=1e-10,
+        )
+        self.step = 0
+        if run.checkpoint_file.exists():
+            state = torch.load(run.checkpoint_file, map_location=self.device, weights_only=True)
+            self.decoder.load_state_dict(state["decoder"])
+            self.encoder.load_state_dict(state["encoder"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = state["step"]
+
+    def train_on(self, batch: Tensor) -> dict[str, float]:
+        """One step on uint8 pictures [N, S, S, 3]; returns each branch's mean loss. Raises TrainingError where it diverges."""
+        settings = self.settings
+        # dropout is a function of the step too, for the sake of resumed runs
+        torch.manual_seed(settings.seed * 1_000_003 + self.step)
+        images = normalise(batch.to(self.device))
+        with torch.autocast(self.device.type, torch.bfloat16):
+            with torch.no_grad():
+                hidden = self.teacher(images)
+            rebuilt, class_tokens = self.decoder(hidden), self.encoder(images)
+        hard_share = settings.hard_share * min(1.0, self.step / settings.hard_steps)
+        local = local_loss(self.decoder.targets(hidden), rebuilt, hard_share)
+        semantic = semantic_loss(self.encoder.targets(hidden), class_tokens)
+        # every picture is good, so its negative log-likelihood under the Noisy-OR is its joint hazard
+        loss = joint_hazard((settings.local_weight * local, settings.semantic_weight * semantic)).mean()
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {loss.item()} at step {self.step}: lower the learning rates in a new run")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for network in (self.decoder, self.encoder):  # each by itself: one branch's steep start must not starve the other
+            nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+        factor = warmup_cosine(self.step, settings.steps, settings.warmup_steps, settings.final_learning_rate_share)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self.optimizer.step()
+        self.step += 1
+        return {"local": local.mean().item(), "semantic": semantic.mean().item()}
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        state = {
+            "decoder": self.decoder.state_dict(),
+            "encoder": self.encoder.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+        write_beside(self.run.checkpoint_file, lambda path: torch.save(state, path))
+
+
+def fit(run: RunFolder) -> bool:
+    """Train both students to the run's last step, from its checkpoint if there is one; True when the last step is reached.
+
+    Ctrl-C or SIGTERM ends it after the step in progress, with a checkpoint. On the CPU a resumed run equals an unbroken one.
+    """
+    trainer = Trainer(run)
+    steps = trainer.settings.steps
+    batches = Batches(run.training(), trainer.settings.batch_size, trainer.settings.seed)
+    loader = DataLoader(batches, batch_size=None, sampler=range(trainer.step, steps), num_workers=1, prefetch_factor=4)
+    saved_at = time.monotonic()
+    with Progress("training", steps, trainer.step) as bar, _stop_on_signal() as stop:
+        for batch in loader:
+            bar.advance(trainer.train_on(batch), images=len(batch))
+            if stop:
+                break
+            if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                trainer.save()
+                saved_at = time.monotonic()
+    trainer.save()
+    return trainer.step >= steps
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[list[int]]:
+    """A list that becomes non-empty when the process is asked to stop; a second Ctrl-C interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

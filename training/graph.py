@@ -1,0 +1,103 @@
+"""The merged graph: teacher, both students and calibration in one module, uint8 pixels in, calibrated scores out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor, nn
+
+from service.model_format import BRANCH_OUTPUTS, INPUT, JOINT_OUTPUTS, MAP_SIZE, Branch, Calibration, Sigmoid
+
+from .distance import cosine_distance
+from .noisy_or import hazard_of_logit, joint_hazard, probability
+from .students import DecoderStudent, EncoderStudent, semantic_loss
+from .teacher import Teacher, normalise
+
+SMOOTHING_SIGMA = 4.0  # pixels of the 256 x 256 map
+TOP_SHARE = 0.01  # of the map's pixels, whose mean is the local score
+
+__all__ = ["BRANCH_OUTPUTS", "INPUT", "JOINT_OUTPUTS", "CalibratedGraph", "RawGraph", "RawScores"]
+
+
+class RawScores(NamedTuple):
+    """What the students say before calibration; None for an absent branch."""
+
+    local: Tensor | None  # [N], s_l
+    semantic: Tensor | None  # [N], s_s
+    anomaly_map: Tensor | None  # [N, 256, 256], distance units
+
+
+class RawGraph(nn.Module):
+    """uint8 RGB pixels [N, S, S, 3] to raw scores. The teacher runs once for both students."""
+
+    upsample: Tensor
+
+    def __init__(self, teacher: Teacher, decoder: DecoderStudent | None, encoder: EncoderStudent | None) -> None:
+        super().__init__()
+        self.teacher, self.decoder, self.encoder = teacher, decoder, encoder
+        self.register_buffer("upsample", smooth_upsampling(teacher.grid))
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """The branches present, in the order of the outputs."""
+        present: list[Branch] = []
+        if self.decoder is not None:
+            present.append("local")
+        if self.encoder is not None:
+            present.append("semantic")
+        return tuple(present)
+
+    def forward(self, image: Tensor) -> RawScores:
+        images = normalise(image)
+        hidden = self.teacher(images)
+        local = semantic = anomaly_map = None
+        if self.decoder is not None:
+            distances = cosine_distance(self.decoder.targets(hidden), self.decoder(hidden)).mean(0)
+            grid = distances.unflatten(1, (self.teacher.grid, self.teacher.grid))
+            anomaly_map = self.upsample @ grid @ self.upsample.T
+            local = anomaly_map.flatten(1).topk(int(TOP_SHARE * MAP_SIZE**2)).values.mean(1)
+        if self.encoder is not None:
+            semantic = semantic_loss(self.encoder.targets(hidden), self.encoder(images))
+        return RawScores(local, semantic, anomaly_map)
+
+
+class CalibratedGraph(nn.Module):
+    """A raw graph followed by its calibration: every output tensor of the model file (design, section 4)."""
+
+    def __init__(self, raw: RawGraph, calibration: Calibration) -> None:
+        super().__init__()
+        self.raw, self.calibration = raw, calibration
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        scores = self.raw(image)
+        outputs: dict[str, Tensor] = {}
+        hazards = []
+        if scores.local is not None and scores.anomaly_map is not None and self.calibration.local is not None:
+            logit = _logit(scores.local, self.calibration.local)
+            hazards.append(hazard_of_logit(logit))
+            outputs |= {"local_score": scores.local, "local_probability": logit.sigmoid(), "anomaly_map": scores.anomaly_map}
+        if scores.semantic is not None and self.calibration.semantic is not None:
+            logit = _logit(scores.semantic, self.calibration.semantic)
+            hazards.append(hazard_of_logit(logit))
+            outputs |= {"semantic_score": scores.semantic, "semantic_probability": logit.sigmoid()}
+        joint = joint_hazard(hazards)
+        return outputs | {"joint_probability": probability(joint), "joint_score": joint}
+
+
+def _logit(score: Tensor, sigmoid: Sigmoid) -> Tensor:
+    return (score - sigmoid.tau) / sigmoid.sigma
+
+
+def smooth_upsampling(grid: int) -> Tensor:
+    """Matrix U [256, grid] for which U a U^T is map a, bilinear to 256 x 256 and then smoothed by a Gaussian of sigma 4.
+
+    Both steps are linear and separable, so two small products do the work of a resize and a convolution on every pixel.
+    """
+    identity = torch.eye(grid)[None]
+    bilinear = F.interpolate(identity, size=MAP_SIZE, mode="linear", align_corners=False)[0].T
+    smoothed = gaussian_filter1d(bilinear.double().numpy(), SMOOTHING_SIGMA, axis=0, mode="nearest")
+    return torch.from_numpy(smoothed.astype(np.float32))

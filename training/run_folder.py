@@ -1,0 +1,170 @@
+"""A run's folder: what `fit` writes and `calibrate`, `export` and `evaluate` read.
+
+    run.json          settings, teacher and training data, written once at the start
+    training.npy      the training pictures at the model's input size, uint8 [M, S, S, 3]: each is decoded once
+    held_out.npy      the good pictures set apart for calibration, likewise
+    checkpoint.pt     both students, optimiser and step
+    calibration.json  calibration, threshold and alpha
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.images import resize_square
+from service.model_format import Branch, Calibration, Probability, TrainingData
+
+from .data.sample import Sample
+from .errors import TrainingError
+from .files import write_beside
+from .graph import CalibratedGraph, RawGraph
+from .progress import track
+from .students import DecoderStudent, EncoderStudent
+from .teacher import Teacher, load_teacher
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class FitSettings(BaseModel):
+    """Everything that decides the outcome of a run, recorded in it. The recipe is Dinomaly's where the paper is silent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    teacher: str = "compact"
+    input_size: int = Field(default=392, gt=0, multiple_of=14)
+    steps: int = Field(default=10_000, gt=0)
+    batch_size: int = Field(default=16, gt=0)
+    decoder_learning_rate: float = Field(default=2e-3, gt=0)
+    encoder_learning_rate: float = Field(default=5e-4, gt=0)
+    final_learning_rate_share: float = Field(default=0.1, gt=0, le=1)
+    warmup_steps: int = Field(default=100, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    clip_norm: float = Field(default=0.1, gt=0)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    hard_share: float = Field(default=0.9, ge=0, lt=1, description="final p of the hard mining")
+    hard_steps: int = Field(default=1000, gt=0, description="steps over which p rises")
+    taught_blocks: int = Field(default=4, gt=0)
+    encoder_depth: int | None = Field(default=None, gt=0, description="blocks of the encoder student; half the teacher's if absent")
+    local_weight: float = Field(default=1.0, gt=0, description="lambda_D")
+    semantic_weight: float = Field(default=1.0, gt=0, description="lambda_E")
+    held_out_share: float = Field(default=0.1, gt=0, lt=1)
+    seed: int = 0
+
+
+class RunDescription(BaseModel):
+    """run.json."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: FitSettings
+    teacher_sha256: str
+    training_data: TrainingData
+
+
+class RunCalibration(BaseModel):
+    """calibration.json."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calibration: Calibration
+    threshold: Probability
+    alpha: float
+
+
+class RunFolder:
+    """Paths and typed contents of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.description_file = path / "run.json"
+        self.training_file = path / "training.npy"
+        self.held_out_file = path / "held_out.npy"
+        self.checkpoint_file = path / "checkpoint.pt"
+        self.calibration_file = path / "calibration.json"
+
+    def description(self) -> RunDescription:
+        """Raises TrainingError when the folder is no run."""
+        return _read(self.description_file, RunDescription, "start one with 'duet-train fit'")
+
+    def calibration(self) -> RunCalibration:
+        """Raises TrainingError when the run is not calibrated."""
+        return _read(self.calibration_file, RunCalibration, f"finish the run, or 'duet-train calibrate {self.path}'")
+
+    def training(self) -> npt.NDArray[np.uint8]:
+        """The training pictures [M, S, S, 3], mapped from disk."""
+        return _map(self.training_file)
+
+    def held_out(self) -> npt.NDArray[np.uint8]:
+        """The held-out good pictures [M, S, S, 3], mapped from disk."""
+        return _map(self.held_out_file)
+
+    def raw_graph(self, branches: Sequence[Branch] = ("local", "semantic")) -> RawGraph:
+        """The trained students with their teacher, in evaluation mode; raises TrainingError when the run is not finished."""
+        description = self.description()
+        if not self.checkpoint_file.is_file():
+            raise TrainingError(f"{self.checkpoint_file} is missing: the run was stopped early; go on with 'fit --resume'")
+        state = torch.load(self.checkpoint_file, map_location="cpu", weights_only=True)
+        if state["step"] < description.settings.steps:
+            raise TrainingError(
+                f"{self.path} stands at step {state['step']} of {description.settings.steps}: go on with 'duet-train fit --resume'"
+            )
+        teacher, decoder, encoder = new_networks(description.settings)
+        if teacher.info.sha256 != description.teacher_sha256:
+            raise TrainingError(f"teacher '{description.settings.teacher}' is no longer the one that {self.path} was trained with")
+        decoder.load_state_dict(state["decoder"])
+        encoder.load_state_dict(state["encoder"])
+        return RawGraph(
+            teacher, decoder if "local" in branches else None, encoder if "semantic" in branches else None
+        ).eval()
+
+    def calibrated_graph(self) -> CalibratedGraph:
+        """The whole model of a finished and calibrated run."""
+        return CalibratedGraph(self.raw_graph(), self.calibration().calibration).eval()
+
+
+def new_networks(settings: FitSettings) -> tuple[Teacher, DecoderStudent, EncoderStudent]:
+    """Teacher and fresh students by the settings."""
+    teacher = load_teacher(settings.teacher, settings.input_size)
+    depth = settings.encoder_depth or teacher.depth // 2
+    if settings.taught_blocks > min(depth, teacher.depth):
+        raise TrainingError(f"taught_blocks is {settings.taught_blocks}, but the encoder student has {depth} blocks")
+    return teacher, DecoderStudent(teacher, settings.dropout), EncoderStudent(teacher, depth, settings.taught_blocks)
+
+
+def store_pictures(samples: Sequence[Sample], size: int, file: Path, title: str) -> None:
+    """Decode and resize every sample once into `file`, uint8 [M, S, S, 3]."""
+
+    def write(path: Path) -> None:
+        # opened as a file: NumPy would add .npy to a temporary name
+        with path.open("wb") as stream:
+            np.lib.format.write_array_header_2_0(
+                stream, {"descr": "|u1", "fortran_order": False, "shape": (len(samples), size, size, 3)}
+            )
+            for sample in track(samples, title):
+                stream.write(np.ascontiguousarray(resize_square(sample.pixels(), size)).tobytes())
+
+    write_beside(file, write)
+
+
+def _map(file: Path) -> npt.NDArray[np.uint8]:
+    try:
+        pictures: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise TrainingError(f"{file} is missing: the run is not complete; start it anew with 'duet-train fit'") from error
+    return pictures
+
+
+def _read(file: Path, model: type[Model], remedy: str) -> Model:
+    try:
+        return model.model_validate_json(file.read_bytes())
+    except FileNotFoundError as error:
+        raise TrainingError(f"{file} does not exist: {remedy}") from error
+    except ValidationError as error:
+        raise TrainingError(f"{file} is damaged or from another version: {error}") from error

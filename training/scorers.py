@@ -1,0 +1,70 @@
+"""A finished model as something that scores pictures: a run through torch, or an exported file through ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+
+from service.model_format import INPUT, Calibration, parse_metadata
+
+from .errors import TrainingError
+from .run_folder import RunFolder
+
+Outputs = dict[str, npt.NDArray[np.float32]]
+
+
+class Scorer(Protocol):
+    """What evaluation needs of a model."""
+
+    input_size: int
+    normal: tuple[str, ...]
+    calibration: Calibration
+    threshold: float
+
+    def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
+        """Pictures uint8 [N, S, S, 3] to the output tensors of the model file (design, section 4)."""
+
+
+class RunScorer:
+    """A finished, calibrated run, through torch in float32."""
+
+    def __init__(self, run: RunFolder) -> None:
+        description, outcome = run.description(), run.calibration()
+        self.input_size = description.settings.input_size
+        self.normal = description.training_data.normal
+        self.calibration, self.threshold = outcome.calibration, outcome.threshold
+        self._graph = run.calibrated_graph()
+
+    @torch.inference_mode()
+    def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
+        return {name: tensor.numpy() for name, tensor in self._graph(torch.from_numpy(batch)).items()}
+
+
+class OnnxScorer:
+    """An exported model file, through ONNX Runtime, as the service runs it."""
+
+    def __init__(self, file: Path) -> None:
+        providers = [p for p in onnxruntime.get_available_providers() if p in {"CUDAExecutionProvider", "CPUExecutionProvider"}]
+        self._session = onnxruntime.InferenceSession(str(file), providers=providers)
+        metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, file)
+        self.input_size = metadata.input_size
+        self.normal = metadata.training_data.normal
+        self.calibration, self.threshold = metadata.calibration, metadata.threshold
+        self._names = list(metadata.outputs())
+
+    def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
+        return dict(zip(self._names, self._session.run(self._names, {INPUT: batch}), strict=True))
+
+
+def open_scorer(model: Path) -> Scorer:
+    """A run's folder or an exported file; raises TrainingError for anything else."""
+    if model.is_dir():
+        return RunScorer(RunFolder(model))
+    if model.suffix == ".onnx" and model.is_file():
+        return OnnxScorer(model)
+    raise TrainingError(f"{model} is neither a run's folder nor a model.onnx")

@@ -1,0 +1,161 @@
+"""Both students: the decoder student rebuilds patch features, the encoder student copies class tokens."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import Dinov2Model, Dinov2WithRegistersModel
+
+from .distance import cosine_distance
+from .teacher import Teacher
+
+DECODER_BLOCKS = 8
+GROUPS = 2
+
+
+def middle_blocks(depth: int) -> list[int]:
+    """The eight teacher blocks (0-based) that the decoder student rebuilds: 2..9 of 12, 4,6..18 of 24 (Dinomaly)."""
+    first, last = depth / 6, depth * 3 / 4
+    return [round(first + i * (last - first) / (DECODER_BLOCKS - 1)) for i in range(DECODER_BLOCKS)]
+
+
+class LinearAttention(nn.Module):
+    """Attention with the feature map elu + 1 in place of softmax, linear in the number of tokens (arXiv 2006.16236).
+
+    It cannot focus on a single token, which keeps the decoder from copying its input (Dinomaly, section 3.3).
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.projection = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[N, tokens, d] -> [N, tokens, d]."""
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).float().unbind(0)
+        q, k = F.elu(q) + 1, F.elu(k) + 1
+        weights = q @ k.sum(dim=-2).unsqueeze(-1) + 1e-6
+        attended = (q @ (k.transpose(-2, -1) @ v)) / weights
+        mixed: Tensor = self.projection(attended.transpose(1, 2).flatten(2).to(tokens.dtype))
+        return mixed
+
+
+class Mlp(nn.Sequential):
+    """Two linear layers of ratio 4 with GELU; dropout at input, hidden layer and output makes it a noisy bottleneck."""
+
+    def __init__(self, dim: int, dropout: float = 0.0) -> None:
+        super().__init__(
+            nn.Dropout(dropout),
+            nn.Linear(dim, 4 * dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * dim, dim),
+            nn.Dropout(dropout),
+        )
+
+
+class DecoderBlock(nn.Module):
+    """Pre-norm transformer block with linear attention."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-8)
+        self.attention = LinearAttention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-8)
+        self.mlp = Mlp(dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.attention(self.norm1(tokens))
+        out: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return out
+
+
+class DecoderStudent(nn.Module):
+    """Encoder-Decoder student: rebuilds the teacher's middle patch features through a noisy bottleneck (design, section 3)."""
+
+    def __init__(self, teacher: Teacher, dropout: float) -> None:
+        super().__init__()
+        self.middle = middle_blocks(teacher.depth)
+        self.skip = 1 + teacher.registers
+        self.bottleneck = Mlp(teacher.dim, dropout)
+        self.blocks = nn.ModuleList(
+            DecoderBlock(teacher.dim, teacher.config.num_attention_heads) for _ in range(DECODER_BLOCKS)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.01, a=-0.03, b=0.03)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, hidden: Sequence[Tensor]) -> Tensor:
+        """The teacher's hidden states to the rebuilt features F_D [groups, N, patches, d]."""
+        tokens = self.bottleneck(torch.stack([hidden[i] for i in self.middle]).mean(0))
+        outputs = []
+        for block in self.blocks:
+            tokens = block(tokens)
+            outputs.append(tokens)
+        return self._groups(outputs[::-1])
+
+    def targets(self, hidden: Sequence[Tensor]) -> Tensor:
+        """The teacher's features F_T [groups, N, patches, d] that `forward` has to rebuild."""
+        return self._groups([hidden[i] for i in self.middle])
+
+    def _groups(self, layers: Sequence[Tensor]) -> Tensor:
+        return torch.stack([layer[:, self.skip :] for layer in layers]).unflatten(0, (GROUPS, -1)).mean(1)
+
+
+class EncoderStudent(nn.Module):
+    """Encoder-Encoder student: a ViT of the teacher's kind, from random weights, taught class tokens only.
+
+    Sparse supervision keeps it from learning the identity. `depth` may be smaller than the teacher's (ours); its last blocks
+    stand for the teacher's last ones.
+    """
+
+    def __init__(self, teacher: Teacher, depth: int, taught_blocks: int) -> None:
+        super().__init__()
+        config = copy.deepcopy(teacher.config)
+        config.num_hidden_layers = depth
+        config.image_size = teacher.input_size
+        config.layerscale_value = 1.0
+        vit = (Dinov2WithRegistersModel if teacher.registers else Dinov2Model)(config)
+        self.taught = taught_blocks
+        self.embeddings, self.layers = vit.embeddings, vit.encoder.layer
+        self.embeddings.mask_token = None
+        self.heads = nn.ModuleList(nn.Linear(config.hidden_size, teacher.dim) for _ in range(taught_blocks))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images [N, 3, S, S] to predicted class tokens c_E [taught, N, d]."""
+        tokens = self.embeddings(images)
+        class_tokens = []
+        for layer in self.layers:
+            tokens = layer(tokens)
+            class_tokens.append(tokens[:, 0])
+        return torch.stack([head(token) for head, token in zip(self.heads, class_tokens[-self.taught :], strict=True)])
+
+    def targets(self, hidden: Sequence[Tensor]) -> Tensor:
+        """The teacher's class tokens c_T [taught, N, d] after its last taught blocks."""
+        return torch.stack([tokens[:, 0] for tokens in hidden[-self.taught :]])
+
+
+def local_loss(target: Tensor, rebuilt: Tensor, hard_share: float = 0.0) -> Tensor:
+    """L_D of each image [N]: the mean over groups of 1 - cos(vec F_T, vec F_D), for features [groups, N, patches, d].
+
+    The gradient of easy points, those outside the batch's worst (1 - hard_share), is scaled by 0.1 (Dinomaly, section 3.5).
+    """
+    if hard_share > 0:
+        with torch.no_grad():
+            distances = cosine_distance(target, rebuilt)
+            keep = max(1, int(distances[0].numel() * (1 - hard_share)))
+            worst = distances.flatten(1).topk(keep, dim=1).values[:, -1]
+            weight = torch.where(distances < worst[:, None, None], 0.1, 1.0).unsqueeze(-1)
+        rebuilt = rebuilt.detach() + weight * (rebuilt - rebuilt.detach())
+    return cosine_distance(target.flatten(2), rebuilt.flatten(2)).mean(0)
+
+
+def semantic_loss(target: Tensor, predicted: Tensor) -> Tensor:
+    """L_E of each image [N]: the mean over the taught blocks of 1 - cos(c_T, c_E), for tokens [taught, N, d]."""
+    return cosine_distance(target, predicted).mean(0)

@@ -1,0 +1,156 @@
+"""The frozen teacher: DINOv2, with or without registers, from a hub, a folder, an official checkpoint or the compact stand-in."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    PreTrainedConfig,
+)
+
+from service.model_format import TeacherInfo
+
+from .errors import TrainingError
+from .official_checkpoint import read_official_checkpoint
+
+COMPACT = "compact"
+COMPACT_FOLDER = Path(__file__).parent / "weights" / COMPACT
+MODELS = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Teacher(nn.Module):
+    """A frozen DINOv2 for one fixed input size.
+
+    Position embeddings are resized once, here, and kept as a constant, so that nothing is interpolated when it runs.
+    """
+
+    position: Tensor
+
+    def __init__(self, vit: Dinov2Model | Dinov2WithRegistersModel, input_size: int, info: TeacherInfo) -> None:
+        super().__init__()
+        config = vit.config
+        if input_size <= 0 or input_size % config.patch_size:
+            raise TrainingError(f"input size {input_size} is not a positive multiple of the teacher's patch, {config.patch_size}")
+        self.config: Dinov2Config | Dinov2WithRegistersConfig = config
+        self.info = info
+        self.input_size = input_size
+        self.grid = input_size // config.patch_size
+        self.depth: int = config.num_hidden_layers
+        self.dim: int = config.hidden_size
+        self.registers: int = getattr(config, "num_register_tokens", 0)
+        self.patch_embeddings = vit.embeddings.patch_embeddings
+        self.class_token = vit.embeddings.cls_token
+        self.register_tokens = vit.embeddings.register_tokens if self.registers else None
+        self.register_buffer("position", resize_position(vit.embeddings.position_embeddings, self.grid, bool(self.registers)))
+        self.layers = vit.encoder.layer
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Normalised images [N, 3, S, S] to the hidden states after each block, before the final norm.
+
+        Each is [N, 1 + registers + patches, d]: the class token, the registers, the patch tokens row by row.
+        """
+        tokens = torch.cat((self.class_token.expand(images.shape[0], -1, -1), self.patch_embeddings(images)), dim=1) + self.position
+        if self.register_tokens is not None:
+            tokens = torch.cat((tokens[:, :1], self.register_tokens.expand(images.shape[0], -1, -1), tokens[:, 1:]), dim=1)
+        hidden = []
+        for layer in self.layers:
+            tokens = layer(tokens)
+            hidden.append(tokens)
+        return hidden
+
+    def train(self, mode: bool = True) -> Teacher:
+        """The teacher is frozen: it stays in evaluation mode whatever the students do."""
+        super().train(False)
+        return self
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 RGB pixels [N, S, S, 3] to ImageNet-normalised float32 [N, 3, S, S], as DINOv2 was trained with."""
+    scale = 1 / (255 * torch.tensor(IMAGENET_STD, device=images.device))
+    shift = torch.tensor(IMAGENET_MEAN, device=images.device) / torch.tensor(IMAGENET_STD, device=images.device)
+    return (images.float() * scale - shift).permute(0, 3, 1, 2)
+
+
+def resize_position(position: Tensor, grid: int, registers: bool) -> Tensor:
+    """Position embeddings [1, 1 + n*n, d] for another patch grid: [1, 1 + grid*grid, d].
+
+    As the official code does: with registers bicubic, antialiased, to an explicit size; the plain variants bicubic without
+    antialiasing and with the scale factor (grid + 0.1) / n that their training used.
+    """
+    side = math.isqrt(position.shape[1] - 1)
+    if side == grid:
+        return position.detach().clone()
+    patches = position[:, 1:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    if registers:
+        patches = F.interpolate(patches, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False)
+    else:
+        scale = float(grid + 0.1) / side
+        patches = F.interpolate(patches, scale_factor=(scale, scale), mode="bicubic", antialias=False, align_corners=False)
+    return torch.cat((position[:, :1], patches.permute(0, 2, 3, 1).flatten(1, 2).to(position.dtype)), dim=1).detach()
+
+
+def load_teacher(source: str | Path, input_size: int) -> Teacher:
+    """Load a frozen teacher for square inputs of `input_size` pixels.
+
+    `source` is "compact" (the stand-in that ships), the file of an official `dinov2_*_pretrain.pth`, a folder in hub format, or
+    a hub id such as "facebook/dinov2-with-registers-base". Raises TrainingError when weights are missing, left over or of the
+    wrong shape: loading is strict.
+    """
+    path = COMPACT_FOLDER if source == COMPACT else Path(source)
+    if path.is_file():
+        vit = _build(*read_official_checkpoint(path))
+    else:
+        vit = _from_hub_format(path if path.is_dir() else str(source))
+    name = path.name if path.exists() else str(source)
+    vit = vit.float()
+    stand_in = bool(getattr(vit.config, "stand_in", False))
+    return Teacher(vit, input_size, TeacherInfo(source=name, sha256=_fingerprint(vit), stand_in=stand_in))
+
+
+def _build(config: PreTrainedConfig, state: dict[str, Tensor]) -> Dinov2Model | Dinov2WithRegistersModel:
+    vit = MODELS[config.model_type](config)
+    try:
+        vit.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise TrainingError(f"official checkpoint does not fit {type(vit).__name__}: {error}") from error
+    return vit
+
+
+def _from_hub_format(source: str | Path) -> Dinov2Model | Dinov2WithRegistersModel:
+    try:
+        config = AutoConfig.from_pretrained(source)
+        if config.model_type not in MODELS:
+            raise TrainingError(f"{source} is a '{config.model_type}' model; a teacher is one of {', '.join(MODELS)}")
+        vit, loading = MODELS[config.model_type].from_pretrained(
+            source, config=config, output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True
+        )
+    except OSError as error:
+        raise TrainingError(
+            f"no teacher at '{source}': give 'compact', a folder in hub format, an official dinov2_*_pretrain.pth file, or a hub id "
+            f"that this machine can reach ({error})"
+        ) from error
+    faults = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(faults.values()):
+        raise TrainingError(f"weights in {source} do not fit: " + "; ".join(f"{k}: {v[:5]}" for k, v in faults.items() if v))
+    return vit
+
+
+def _fingerprint(vit: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(vit.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.float().numpy().tobytes())
+    return digest.hexdigest()
