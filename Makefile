@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test lint types lock debian-packages
+.PHONY: help serve training test lint types lock debian-packages
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,6 +16,8 @@ help: ## list the targets
 
 serve: $(VENV)/.project-$(RUNTIME) ## install, then serve the model that ships on http://127.0.0.1:8000 (DUET_PORT changes it)
 	@exec $(VENV)/bin/duet-serve
+
+training: $(VENV)/.training-$(RUNTIME) ## install what duet-train needs (torch and more), into the same .venv
 
 test: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run every test
 	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
@@ -55,10 +57,10 @@ $(VENV)/.project-$(RUNTIME): $(VENV)/.runtime-$(RUNTIME) pyproject.toml
 	@touch $@
 
 # The run time above has brought its own ONNX Runtime; both builds at once would overwrite each other's files.
-$(VENV)/.dev-$(RUNTIME): requirements/dev.txt $(VENV)/.project-$(RUNTIME)
+$(VENV)/.training-$(RUNTIME) $(VENV)/.dev-$(RUNTIME): $(VENV)/.%-$(RUNTIME): requirements/%.txt $(VENV)/.project-$(RUNTIME)
 	@echo "Installing $< into $(VENV)"
-	@grep -v '^onnxruntime==' $< > $(VENV)/dev.txt
-	@$(PIP) install -r $(VENV)/dev.txt
+	@grep -v '^onnxruntime==' $< > $(VENV)/$*.txt
+	@$(PIP) install -r $(VENV)/$*.txt
 	@touch $@
 
 # All four lock files agree on the version of what they share. torch's registry build and its CPU build have different hashes,

@@ -37,7 +37,7 @@ class Inference:
 
 @dataclass(eq=False)
 class Entry:
-    """One admitted image. `deadline` and `enqueued` are times of time.monotonic()."""
+    """One admitted image; `taken` once the engine has it. `deadline` and `enqueued` are times of time.monotonic()."""
 
     deadline: float
     pixels: Pixels | None = None
@@ -160,6 +160,9 @@ class Batcher:
 
     def _compute(self, batch: list[Entry]) -> bool:
         """Answer a batch; False if the engine is dead, which is: it cannot even repeat its warm-up."""
+        self._metrics.batches.inc()
+        self._metrics.images.inc(len(batch))
+        self._metrics.batch_size.observe(len(batch))
         started = time.monotonic()
         try:
             outputs = self._engine.run([entry.pixels for entry in batch if entry.pixels is not None])
@@ -168,9 +171,6 @@ class Batcher:
             _refuse(batch, InferenceError, "the model could not compute this batch; the cause is in the service's log")
             return self._revive()
         seconds = time.monotonic() - started
-        self._metrics.batches.inc()
-        self._metrics.images.inc(len(batch))
-        self._metrics.batch_size.observe(len(batch))
         for row, entry in enumerate(batch):
             part = {name: value[row] for name, value in outputs.items()}
             _post(entry, Inference(part, started - entry.enqueued, seconds))

@@ -60,7 +60,6 @@ class Engine:
         self.provider = _provider_in_use(self._session, options)
         self.metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         self.buckets = buckets(options.max_batch_size)
-        _check_metadata(self.metadata, path)
         _check_tensors(self._session, self.metadata, path)
 
     @property
@@ -120,14 +119,6 @@ def _provider_in_use(session: Any, options: EngineOptions) -> Provider:
     if in_use != options.providers[0]:
         log.warning("fallback: not running on the preferred provider", preferred=options.providers[0], provider=in_use)
     return in_use
-
-
-def _check_metadata(metadata: ModelMetadata, path: Path) -> None:
-    calibration = metadata.calibration
-    needed = {"local": (calibration.local, calibration.pixel), "semantic": (calibration.semantic,)}
-    for branch in metadata.branches:
-        if None in needed[branch]:
-            raise ModelFormatError(f"{path}: branch '{branch}' has no calibration: export the model again")
 
 
 def _check_tensors(session: Any, metadata: ModelMetadata, path: Path) -> None:

@@ -151,5 +151,5 @@ def _detail(error: Exception, problem: Problem) -> str:
     if isinstance(error, RequestValidationError):
         return "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
     if isinstance(error, HTTPException):
-        return f"{problem.title}: {error.detail}; GET /docs lists what there is."
+        return "GET /docs lists every address and its methods."
     return str(error)

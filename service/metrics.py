@@ -86,8 +86,8 @@ class Metrics:
         self._batch_size = Histogram(
             "duet_batch_size", "Images in a batch, padding not counted", _MODEL, buckets=_BATCHES, registry=registry
         )
-        self._batches = Counter("duet_batches_total", "Batches computed", _MODEL, registry=registry)
-        self._images = Counter("duet_images_total", "Images computed", _MODEL, registry=registry)
+        self._batches = Counter("duet_batches_total", "Batches given to the engine", _MODEL, registry=registry)
+        self._images = Counter("duet_images_total", "Images given to the engine", _MODEL, registry=registry)
         self._queue_depth = Gauge(
             "duet_queue_depth", "Images being decoded or waiting for the engine", _MODEL, registry=registry
         )

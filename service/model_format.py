@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 METADATA_KEY = "duet"
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 MODEL_FILE = "model.onnx"
 MAP_SIZE = 256
 
@@ -98,6 +98,14 @@ class ModelMetadata(_Strict):
     parity: Parity
     created: datetime
     licence: str
+
+    @model_validator(mode="after")
+    def _branches_are_calibrated(self) -> Self:
+        needed = {"local": (self.calibration.local, self.calibration.pixel), "semantic": (self.calibration.semantic,)}
+        for branch in self.branches:
+            if None in needed[branch]:
+                raise ValueError(f"branch '{branch}' has no calibration")
+        return self
 
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's output tensors for the branches present."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 
@@ -58,7 +59,11 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
                 lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_size)
             )
         progress.stage = "queue"
-        inference = await model.batcher.compute(entry, inputs)
+        try:
+            inference = await model.batcher.compute(entry, inputs)
+        except asyncio.CancelledError:
+            progress.stage = "inference" if entry.taken else "queue"
+            raise
     progress.seconds |= {"queue": inference.queue_seconds, "inference": inference.inference_seconds}
     probabilities, raw = _scores(inference, "probability"), _scores(inference, "score")
     threshold = model.metadata.threshold if options.threshold is None else options.threshold

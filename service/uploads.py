@@ -52,6 +52,8 @@ async def _image_field(request: Request, body: bytes) -> bytes:
     except MultiPartException as error:
         raise MalformedBodyError(f"not a multipart/form-data body: {error.message}") from error
     fields = form.multi_items()
+    if not fields:
+        raise MalformedBodyError("the multipart/form-data body ends before its first field does")
     if [name for name, _ in fields] != [FIELD]:
         raise BadParameterError(f"the form must have one field '{FIELD}', not {[name for name, _ in fields]}")
     part = fields[0][1]

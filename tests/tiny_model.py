@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -126,7 +127,9 @@ def build_model(branches: tuple[Branch, ...] = BOTH) -> onnx.ModelProto:
         raw = graph.add("ReduceMax", ["anomaly_map", *graph.ints([1, 2])], keepdims=0)
         logits.append(_branch(graph, "local", graph.add("Add", [raw, delay]), LOCAL))
     if "semantic" in branches:
-        colour = graph.add("ReduceMean", [values, *graph.ints([1, 2])], keepdims=0)
+        # One axis after the other: a long float32 sum rounds differently at different batch sizes.
+        rows = graph.add("ReduceMean", [values, *graph.ints([2])], keepdims=0)
+        colour = graph.add("ReduceMean", [rows, *graph.ints([1])], keepdims=0)
         red = graph.add("Gather", [colour, graph.constant(np.int64(0))], axis=1)
         blue = graph.add("Gather", [colour, graph.constant(np.int64(2))], axis=1)
         raw = graph.add("Abs", [graph.add("Sub", [red, blue])])
@@ -187,7 +190,7 @@ class _Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
 
-    def add(self, operator: str, inputs: Iterable[str], output: str | None = None, **attributes: object) -> str:
+    def add(self, operator: str, inputs: Iterable[str], output: str | None = None, **attributes: Any) -> str:
         name = output or f"{operator.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
         return name
@@ -204,7 +207,9 @@ class _Graph:
         return self.add("Slice", [matrix, *self.ints([start], [end], [1])])
 
     def model(self, outputs: list[str]) -> onnx.ModelProto:
-        shapes = {name: ["N", MAP_SIZE, MAP_SIZE] if name == "anomaly_map" else ["N"] for name in outputs}
+        shapes: dict[str, list[str | int]] = {
+            name: ["N", MAP_SIZE, MAP_SIZE] if name == "anomaly_map" else ["N"] for name in outputs
+        }
         graph = helper.make_graph(
             self._nodes,
             "tiny",

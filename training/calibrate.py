@@ -1,4 +1,4 @@
-"""Calibration on held-out good images alone: raw scores become probabilities, and a threshold keeps the false alarms at alpha."""
+"""Calibration on held-out good images alone: raw scores become probabilities, and a threshold keeps false alarms at alpha."""
 
 from __future__ import annotations
 

@@ -6,15 +6,14 @@ import logging
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from service.model_format import ModelFormatError
+from service.model_format import Branch, ModelFormatError, TrainingData
 
-from .data import LAYOUTS
 from .errors import TrainingError
 
 if TYPE_CHECKING:
@@ -24,37 +23,47 @@ app = typer.Typer(
     name="duet-train", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Train Duet's students on good pictures, and export them as one model file.",
 )  # fmt: skip
-Layout = StrEnum("Layout", {name: name for name in LAYOUTS})
+Layout = StrEnum("Layout", ["mvtec", "folder", "fmnist", "cifar10"])
 BranchChoice = StrEnum("BranchChoice", ["both", "local", "semantic"])
 
-DataOption = Annotated[list[Path], typer.Option("--data", help="Folder of a data set; repeat it, with --layout, to join several.")]
+DataOption = Annotated[
+    list[Path], typer.Option("--data", help="Folder of a data set; repeat it, with --layout, to join several.")
+]
 LayoutOption = Annotated[list[Layout], typer.Option("--layout", help="Layout of each --data, in the same order.")]
-NormalOption = Annotated[list[str] | None, typer.Option("--normal", help="A normal class or category; repeat it. All if absent.")]
+NormalOption = Annotated[
+    list[str] | None, typer.Option("--normal", help="A normal class or category; repeat it. All if absent.")
+]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'fit' wrote.")]
 
 
 @app.command()
 def fit(
     output: Annotated[Path, typer.Option(help="Folder of the run.")],
-    data: DataOption,
-    layout: LayoutOption,
+    data: DataOption = [],  # noqa: B006 - typer reads it, nobody writes it
+    layout: LayoutOption = [],  # noqa: B006
     normal: NormalOption = None,
-    teacher: Annotated[str, typer.Option(help="compact, a hub id, a folder in hub format, or a dinov2_*_pretrain.pth.")] = "compact",
+    teacher: Annotated[
+        str, typer.Option(help="compact, a hub id, a folder in hub format, or a dinov2_*_pretrain.pth.")
+    ] = "compact",
     input_size: Annotated[int, typer.Option(help="Side of the square input, a multiple of 14.")] = 392,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 10_000,
     batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 16,
-    encoder_depth: Annotated[int | None, typer.Option(help="Blocks of the encoder student; half the teacher's if absent.")] = None,
+    encoder_depth: Annotated[
+        int | None, typer.Option(help="Blocks of the encoder student; half the teacher's if absent.")
+    ] = None,
     held_out_share: Annotated[float, typer.Option(help="Share of good pictures set apart for calibration.")] = 0.1,
     alpha: Annotated[float, typer.Option(help="Share of good pictures that the threshold may reject.")] = 0.01,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output, with the settings recorded there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --output, with the settings recorded there.")
+    ] = False,
 ) -> None:
     """Distil both students from good pictures, and calibrate them on good pictures set apart."""
     from .calibrate import calibrate_run
     from .data import fingerprint, load_sources, split_held_out
     from .fit import fit as fit_run
     from .fit import prepare_run
-    from .run_folder import FitSettings, RunFolder, TrainingData
+    from .run_folder import FitSettings, RunFolder
 
     run = RunFolder(output)
     if resume:
@@ -64,15 +73,15 @@ def fit(
             teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, encoder_depth=encoder_depth,
             held_out_share=held_out_share, seed=seed,
         )  # fmt: skip
+        if not data:
+            raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")
         samples = load_sources(_sources(data, layout), "train", normal or [])
         training, held_out = split_held_out(samples, held_out_share, seed, minimum=1)
         classes = tuple(dict.fromkeys(sample.category for sample in samples))
-        facts = TrainingData(
-            layout="+".join(layout), normal=classes, images=len(training), fingerprint=fingerprint(training)
-        )
+        facts = TrainingData(layout="+".join(layout), normal=classes, images=len(training), fingerprint=fingerprint(training))
         run = prepare_run(output, settings, training, held_out, facts)
     if not fit_run(run):
-        raise TrainingError(f"stopped; go on with: duet-train fit --resume --output {output} (and the same --data and --layout)")
+        raise TrainingError(f"stopped, nothing is lost; go on with: duet-train fit --resume --output {output}")
     outcome = calibrate_run(run, alpha)
     Console().print(f"{output}: trained and calibrated on {outcome.calibration.images} held-out pictures; export it with")
     Console().print(f"  duet-train export {output} --name NAME", highlight=False)
@@ -85,7 +94,9 @@ def calibrate(run: RunArgument, alpha: Annotated[float, typer.Option(help="Share
     from .run_folder import RunFolder
 
     outcome = calibrate_run(RunFolder(run), alpha)
-    Console().print(f"threshold {outcome.threshold:.6f} for alpha {alpha:g}, from {outcome.calibration.images} held-out pictures")
+    Console().print(
+        f"threshold {outcome.threshold:.6f} for alpha {alpha:g}, from {outcome.calibration.images} held-out pictures"
+    )
 
 
 @app.command()
@@ -103,7 +114,7 @@ def export(
     from .run_folder import RunFolder
 
     measured = json.loads(metrics.read_text()) if metrics else None
-    branches = ("local", "semantic") if branch == BranchChoice.both else (branch.value,)
+    branches: tuple[Branch, ...] = ("local", "semantic") if branch == BranchChoice.both else (cast(Branch, branch.value),)
     file = export_run(RunFolder(run), name, models, branches, measured)
     Console().print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
@@ -115,8 +126,9 @@ def evaluate(
     layout: LayoutOption,
     normal: NormalOption = None,
     report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, scores.csv and sheet.png.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Score every n-th test picture only, for a quick look.")] = 1,
 ) -> None:
-    """Measure a model on a labelled test split. The normal classes are those it was trained on, unless --normal names others."""
+    """Measure a model on a labelled test split. Normal are the classes that it was trained on, unless --normal names others."""
     from .data import load_sources
     from .evaluate import evaluate as measure
     from .evaluate import metrics_table
@@ -126,7 +138,7 @@ def evaluate(
     scorer = open_scorer(model)
     sources = _sources(data, layout)
     names = normal or list(dict.fromkeys(name for source in sources for name in source.claimed("test", scorer.normal)))
-    evaluation = measure(scorer, load_sources(sources, "test", names))
+    evaluation = measure(scorer, load_sources(sources, "test", names)[::every])
     Console().print(metrics_table(evaluation.metrics))
     if report:
         write_report(report, evaluation, scorer)
@@ -139,17 +151,18 @@ def render(
     good: Annotated[int, typer.Option(help="Good training pictures of each kind.")] = 200,
     defective: Annotated[int, typer.Option(help="Defective test pictures of each kind.")] = 60,
     size: Annotated[str, typer.Option(help="Pixels: a side, or WIDTHxHEIGHT.")] = "224",
+    kind: Annotated[list[str] | None, typer.Option(help="Kind of part; repeat it. All kinds if absent.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every picture.")] = 0,
 ) -> None:
     """Render pictures of machined parts, good and defective, with masks."""
-    from .data.parts import write_parts
+    from .data.parts import KINDS, write_parts
 
     try:
         sides = [int(side) for side in size.lower().split("x")]
         width, height = sides if len(sides) == 2 else sides * 2
     except ValueError as error:
         raise TrainingError(f"--size is '{size}': give a number of pixels, or WIDTHxHEIGHT") from error
-    write_parts(output, good, defective, (width, height), seed)
+    write_parts(output, good, defective, (width, height), seed, kind or KINDS)
 
 
 @app.command()
@@ -181,7 +194,9 @@ def _sources(data: list[Path], layout: list[Layout]) -> list[Source]:
 
 def main() -> None:
     """Entry point: faults in what the user gave end with one line and exit status 2."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(Console(stderr=True), show_path=False)])
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)]
+    )
     logging.getLogger("training").setLevel(logging.INFO)
     try:
         app()

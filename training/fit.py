@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 
@@ -40,9 +42,16 @@ def prepare_run(
     if not training or not held_out:
         raise TrainingError(f"{len(training)} pictures to train on and {len(held_out)} held out: both need at least one")
     teacher, _, _ = new_networks(settings)
+    training = sorted(training, key=lambda sample: data.normal.index(sample.category))
+    counts = Counter(sample.category for sample in training)
     store_pictures(training, settings.input_size, run.training_file, "decoding training pictures")
     store_pictures(held_out, settings.input_size, run.held_out_file, "decoding held-out pictures")
-    description = RunDescription(settings=settings, teacher_sha256=teacher.info.sha256, training_data=data)
+    description = RunDescription(
+        settings=settings,
+        teacher_sha256=teacher.info.sha256,
+        training_data=data,
+        class_counts=tuple(counts[name] for name in data.normal),
+    )
     write_text(run.description_file, description.model_dump_json(indent=2))
     return run
 
@@ -50,16 +59,28 @@ def prepare_run(
 class Batches(Dataset[Tensor]):
     """Item i is the whole batch of step i, a pure function of (seed, i), so that a resumed run sees what an unbroken one would.
 
-    Every epoch is a permutation of the pictures; a batch may span two epochs.
+    Classes take turns, so that a generalist model does not neglect the rarer ones (ours). Each goes through its pictures in a
+    new order every time. `class_counts` are the numbers of pictures of each class, in the order that `pictures` has them.
     """
 
-    def __init__(self, pictures: npt.NDArray[np.uint8], batch_size: int, seed: int) -> None:
-        self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
+    def __init__(self, pictures: npt.NDArray[np.uint8], class_counts: Sequence[int], batch_size: int, seed: int) -> None:
+        self.pictures, self.counts, self.batch_size, self.seed = pictures, class_counts, batch_size, seed
+        self.starts: list[int] = [0, *np.cumsum(class_counts).tolist()]
 
     def __getitem__(self, step: int) -> Tensor:
-        epoch, place = np.divmod(np.arange(step * self.batch_size, (step + 1) * self.batch_size), len(self.pictures))
-        orders = {int(e): np.random.default_rng([self.seed, int(e)]).permutation(len(self.pictures)) for e in np.unique(epoch)}
-        return torch.from_numpy(self.pictures[[orders[int(e)][p] for e, p in zip(epoch, place, strict=True)]])
+        turns = range(step * self.batch_size, (step + 1) * self.batch_size)
+        return torch.from_numpy(self.pictures[[self._index(turn) for turn in turns]])
+
+    def _index(self, turn: int) -> int:
+        turn, chosen = divmod(turn, len(self.counts))
+        epoch, place = divmod(turn, self.counts[chosen])
+        return self.starts[chosen] + int(_order(self.seed, chosen, epoch, self.counts[chosen])[place])
+
+
+@lru_cache(maxsize=256)
+def _order(seed: int, chosen: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    """Order of a class's pictures in one epoch."""
+    return np.random.default_rng([seed, chosen, epoch]).permutation(count)
 
 
 class Trainer:
@@ -70,7 +91,8 @@ class Trainer:
         self.settings = settings = run.description().settings
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(settings.seed)
-        self.teacher, self.decoder, self.encoder = (network.to(self.device) for network in new_networks(settings))
+        teacher, decoder, encoder = new_networks(settings)
+        self.teacher, self.decoder, self.encoder = teacher.to(self.device), decoder.to(self.device), encoder.to(self.device)
         self.decoder.train()
         self.encoder.train()
         self.optimizer = torch.optim.AdamW(
@@ -108,7 +130,7 @@ class Trainer:
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {loss.item()} at step {self.step}: lower the learning rates in a new run")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         for network in (self.decoder, self.encoder):  # each by itself: one branch's steep start must not starve the other
             nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
         factor = warmup_cosine(self.step, settings.steps, settings.warmup_steps, settings.final_learning_rate_share)
@@ -136,7 +158,7 @@ def fit(run: RunFolder) -> bool:
     """
     trainer = Trainer(run)
     steps = trainer.settings.steps
-    batches = Batches(run.training(), trainer.settings.batch_size, trainer.settings.seed)
+    batches = Batches(run.training(), run.description().class_counts, trainer.settings.batch_size, trainer.settings.seed)
     loader = DataLoader(batches, batch_size=None, sampler=range(trainer.step, steps), num_workers=1, prefetch_factor=4)
     saved_at = time.monotonic()
     with Progress("training", steps, trainer.step) as bar, _stop_on_signal() as stop:
@@ -158,7 +180,7 @@ def _stop_on_signal() -> Iterator[list[int]]:
 
     def note(number: int, _: FrameType | None) -> None:
         received.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

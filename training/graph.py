@@ -57,7 +57,7 @@ class RawGraph(nn.Module):
         local = semantic = anomaly_map = None
         if self.decoder is not None:
             distances = cosine_distance(self.decoder.targets(hidden), self.decoder(hidden)).mean(0)
-            grid = distances.unflatten(1, (self.teacher.grid, self.teacher.grid))
+            grid = torch.unflatten(distances, 1, (self.teacher.grid, self.teacher.grid))
             anomaly_map = self.upsample @ grid @ self.upsample.T
             local = anomaly_map.flatten(1).topk(int(TOP_SHARE * MAP_SIZE**2)).values.mean(1)
         if self.encoder is not None:

@@ -1,8 +1,8 @@
 """The Noisy-OR: a picture is anomalous if either branch says so (design, section 3).
 
 A branch with hazard x >= 0 says "good" with probability exp(-x); branches are independent causes, so their hazards add:
-P(anomalous) = 1 - exp(-sum of hazards). Training takes the hazards to be the weighted losses; the calibrated scores take them to
-be softplus(u), for which 1 - exp(-softplus(u)) = sigmoid(u).
+P(anomalous) = 1 - exp(-sum of hazards). Training takes the hazards to be the weighted losses; the calibrated scores take them
+to be softplus(u), for which 1 - exp(-softplus(u)) = sigmoid(u).
 """
 
 from __future__ import annotations

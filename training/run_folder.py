@@ -1,10 +1,10 @@
 """A run's folder: what `fit` writes and `calibrate`, `export` and `evaluate` read.
 
-    run.json          settings, teacher and training data, written once at the start
-    training.npy      the training pictures at the model's input size, uint8 [M, S, S, 3]: each is decoded once
-    held_out.npy      the good pictures set apart for calibration, likewise
-    checkpoint.pt     both students, optimiser and step
-    calibration.json  calibration, threshold and alpha
+run.json          settings, teacher and training data, written once at the start
+training.npy      the training pictures at the model's input size, uint8 [M, S, S, 3]: each is decoded once
+held_out.npy      the good pictures set apart for calibration, likewise
+checkpoint.pt     both students, optimiser and step
+calibration.json  calibration, threshold and alpha
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class FitSettings(BaseModel):
     hard_share: float = Field(default=0.9, ge=0, lt=1, description="final p of the hard mining")
     hard_steps: int = Field(default=1000, gt=0, description="steps over which p rises")
     taught_blocks: int = Field(default=4, gt=0)
-    encoder_depth: int | None = Field(default=None, gt=0, description="blocks of the encoder student; half the teacher's if absent")
+    encoder_depth: int | None = Field(
+        default=None, gt=0, description="blocks of the encoder student; half the teacher's if absent"
+    )
     local_weight: float = Field(default=1.0, gt=0, description="lambda_D")
     semantic_weight: float = Field(default=1.0, gt=0, description="lambda_E")
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
@@ -66,6 +68,7 @@ class RunDescription(BaseModel):
     settings: FitSettings
     teacher_sha256: str
     training_data: TrainingData
+    class_counts: tuple[int, ...] = Field(description="training pictures of each normal class, as they lie in training.npy")
 
 
 class RunCalibration(BaseModel):
@@ -111,18 +114,17 @@ class RunFolder:
         if not self.checkpoint_file.is_file():
             raise TrainingError(f"{self.checkpoint_file} is missing: the run was stopped early; go on with 'fit --resume'")
         state = torch.load(self.checkpoint_file, map_location="cpu", weights_only=True)
-        if state["step"] < description.settings.steps:
-            raise TrainingError(
-                f"{self.path} stands at step {state['step']} of {description.settings.steps}: go on with 'duet-train fit --resume'"
-            )
+        steps = description.settings.steps
+        if state["step"] < steps:
+            raise TrainingError(f"{self.path} stands at step {state['step']} of {steps}: go on with 'duet-train fit --resume'")
         teacher, decoder, encoder = new_networks(description.settings)
         if teacher.info.sha256 != description.teacher_sha256:
-            raise TrainingError(f"teacher '{description.settings.teacher}' is no longer the one that {self.path} was trained with")
+            raise TrainingError(
+                f"teacher '{description.settings.teacher}' is no longer the one that {self.path} was trained with"
+            )
         decoder.load_state_dict(state["decoder"])
         encoder.load_state_dict(state["encoder"])
-        return RawGraph(
-            teacher, decoder if "local" in branches else None, encoder if "semantic" in branches else None
-        ).eval()
+        return RawGraph(teacher, decoder if "local" in branches else None, encoder if "semantic" in branches else None).eval()
 
     def calibrated_graph(self) -> CalibratedGraph:
         """The whole model of a finished and calibrated run."""

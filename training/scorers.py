@@ -42,7 +42,7 @@ class RunScorer:
 
     @torch.inference_mode()
     def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
-        return {name: tensor.numpy() for name, tensor in self._graph(torch.from_numpy(batch)).items()}
+        return {name: tensor.numpy() for name, tensor in self._graph(torch.tensor(batch)).items()}
 
 
 class OnnxScorer:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import Dinov2Model, Dinov2WithRegistersModel
 
 from .distance import cosine_distance
-from .teacher import Teacher
+from .teacher import Teacher, new_vit
 
 DECODER_BLOCKS = 8
 GROUPS = 2
@@ -37,7 +36,7 @@ class LinearAttention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[N, tokens, d] -> [N, tokens, d]."""
-        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).float().unbind(0)
+        q, k, v = torch.unflatten(self.qkv(tokens), -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).float().unbind(0)
         q, k = F.elu(q) + 1, F.elu(k) + 1
         weights = q @ k.sum(dim=-2).unsqueeze(-1) + 1e-6
         attended = (q @ (k.transpose(-2, -1) @ v)) / weights
@@ -105,7 +104,7 @@ class DecoderStudent(nn.Module):
         return self._groups([hidden[i] for i in self.middle])
 
     def _groups(self, layers: Sequence[Tensor]) -> Tensor:
-        return torch.stack([layer[:, self.skip :] for layer in layers]).unflatten(0, (GROUPS, -1)).mean(1)
+        return torch.unflatten(torch.stack([layer[:, self.skip :] for layer in layers]), 0, (GROUPS, -1)).mean(1)
 
 
 class EncoderStudent(nn.Module):
@@ -121,7 +120,7 @@ class EncoderStudent(nn.Module):
         config.num_hidden_layers = depth
         config.image_size = teacher.input_size
         config.layerscale_value = 1.0
-        vit = (Dinov2WithRegistersModel if teacher.registers else Dinov2Model)(config)
+        vit = new_vit(config)
         self.taught = taught_blocks
         self.embeddings, self.layers = vit.embeddings, vit.encoder.layer
         self.embeddings.mask_token = None

@@ -1,10 +1,11 @@
-"""The frozen teacher: DINOv2, with or without registers, from a hub, a folder, an official checkpoint or the compact stand-in."""
+"""The frozen teacher: DINOv2, with or without registers, from a hub, a folder, an official file or the compact stand-in."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,6 @@ from transformers import (
     Dinov2Model,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
-    PreTrainedConfig,
 )
 
 from service.model_format import TeacherInfo
@@ -25,7 +25,8 @@ from .official_checkpoint import read_official_checkpoint
 
 COMPACT = "compact"
 COMPACT_FOLDER = Path(__file__).parent / "weights" / COMPACT
-MODELS = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
+Vit = Dinov2Model | Dinov2WithRegistersModel
+MODELS: dict[str, type[Vit]] = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -38,23 +39,24 @@ class Teacher(nn.Module):
 
     position: Tensor
 
-    def __init__(self, vit: Dinov2Model | Dinov2WithRegistersModel, input_size: int, info: TeacherInfo) -> None:
+    def __init__(self, vit: Vit, input_size: int, info: TeacherInfo) -> None:
         super().__init__()
         config = vit.config
-        if input_size <= 0 or input_size % config.patch_size:
-            raise TrainingError(f"input size {input_size} is not a positive multiple of the teacher's patch, {config.patch_size}")
+        patch = cast(int, config.patch_size)
+        if input_size <= 0 or input_size % patch:
+            raise TrainingError(f"input size {input_size} is not a positive multiple of the teacher's patch, {patch}")
         self.config: Dinov2Config | Dinov2WithRegistersConfig = config
         self.info = info
         self.input_size = input_size
-        self.grid = input_size // config.patch_size
+        self.grid = input_size // patch
         self.depth: int = config.num_hidden_layers
         self.dim: int = config.hidden_size
         self.registers: int = getattr(config, "num_register_tokens", 0)
-        self.patch_embeddings = vit.embeddings.patch_embeddings
+        self.patch_embeddings: nn.Module = vit.embeddings.patch_embeddings
         self.class_token = vit.embeddings.cls_token
         self.register_tokens = vit.embeddings.register_tokens if self.registers else None
         self.register_buffer("position", resize_position(vit.embeddings.position_embeddings, self.grid, bool(self.registers)))
-        self.layers = vit.encoder.layer
+        self.layers: nn.ModuleList = vit.encoder.layer
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -62,16 +64,17 @@ class Teacher(nn.Module):
 
         Each is [N, 1 + registers + patches, d]: the class token, the registers, the patch tokens row by row.
         """
-        tokens = torch.cat((self.class_token.expand(images.shape[0], -1, -1), self.patch_embeddings(images)), dim=1) + self.position
+        count = images.shape[0]
+        tokens = torch.cat((self.class_token.expand(count, -1, -1), self.patch_embeddings(images)), dim=1) + self.position
         if self.register_tokens is not None:
-            tokens = torch.cat((tokens[:, :1], self.register_tokens.expand(images.shape[0], -1, -1), tokens[:, 1:]), dim=1)
+            tokens = torch.cat((tokens[:, :1], self.register_tokens.expand(count, -1, -1), tokens[:, 1:]), dim=1)
         hidden = []
         for layer in self.layers:
             tokens = layer(tokens)
             hidden.append(tokens)
         return hidden
 
-    def train(self, mode: bool = True) -> Teacher:
+    def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002
         """The teacher is frozen: it stays in evaluation mode whatever the students do."""
         super().train(False)
         return self
@@ -115,13 +118,17 @@ def load_teacher(source: str | Path, input_size: int) -> Teacher:
     else:
         vit = _from_hub_format(path if path.is_dir() else str(source))
     name = path.name if path.exists() else str(source)
-    vit = vit.float()
     stand_in = bool(getattr(vit.config, "stand_in", False))
     return Teacher(vit, input_size, TeacherInfo(source=name, sha256=_fingerprint(vit), stand_in=stand_in))
 
 
-def _build(config: PreTrainedConfig, state: dict[str, Tensor]) -> Dinov2Model | Dinov2WithRegistersModel:
-    vit = MODELS[config.model_type](config)
+def new_vit(config: Dinov2Config | Dinov2WithRegistersConfig) -> Vit:
+    """A ViT of the configured kind with random weights."""
+    return Dinov2WithRegistersModel(config) if isinstance(config, Dinov2WithRegistersConfig) else Dinov2Model(config)
+
+
+def _build(config: Dinov2Config | Dinov2WithRegistersConfig, state: dict[str, Tensor]) -> Vit:
+    vit = new_vit(config)
     try:
         vit.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -129,19 +136,21 @@ def _build(config: PreTrainedConfig, state: dict[str, Tensor]) -> Dinov2Model | 
     return vit
 
 
-def _from_hub_format(source: str | Path) -> Dinov2Model | Dinov2WithRegistersModel:
+def _from_hub_format(source: str | Path) -> Vit:
     try:
-        config = AutoConfig.from_pretrained(source)
-        if config.model_type not in MODELS:
-            raise TrainingError(f"{source} is a '{config.model_type}' model; a teacher is one of {', '.join(MODELS)}")
-        vit, loading = MODELS[config.model_type].from_pretrained(
-            source, config=config, output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True
-        )
-    except OSError as error:
+        model_type: str = AutoConfig.from_pretrained(source).model_type
+        if model_type in MODELS:
+            loaded = MODELS[model_type].from_pretrained(
+                source, dtype=torch.float32, output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True
+            )
+    except (OSError, ValueError) as error:  # nothing there, or what is there is no model
         raise TrainingError(
-            f"no teacher at '{source}': give 'compact', a folder in hub format, an official dinov2_*_pretrain.pth file, or a hub id "
-            f"that this machine can reach ({error})"
+            f"no teacher at '{source}': give 'compact', a folder in hub format, an official dinov2_*_pretrain.pth file, or a "
+            f"hub id that this machine can reach ({error})"
         ) from error
+    if model_type not in MODELS:
+        raise TrainingError(f"{source} is a '{model_type}' model; a teacher is one of {', '.join(MODELS)}")
+    vit, loading = cast(tuple[Vit, dict[str, set[str]]], loaded)
     faults = {kind: sorted(map(str, loading[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(faults.values()):
         raise TrainingError(f"weights in {source} do not fit: " + "; ".join(f"{k}: {v[:5]}" for k, v in faults.items() if v))

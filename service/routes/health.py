@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
 
 from ..errors import DrainingError, NoModelError
 from ..openapi import problem_responses
-from ..runtime import Runtime, runtime_of
+from ..runtime import runtime_of
 from ..schemas import Health
 
 router = APIRouter(tags=["health"])
@@ -26,8 +24,9 @@ async def live() -> Health:
     summary="Whether requests are answered",
     responses=problem_responses(503),
 )
-async def ready(runtime: Annotated[Runtime, Depends(runtime_of)]) -> Health:
+async def ready(request: Request) -> Health:
     """200 once the model is loaded and warm; 503 before that, and from the first sign of shutting down."""
+    runtime = runtime_of(request)
     if runtime.draining:
         raise DrainingError("the service is shutting down")
     if not runtime.ready:
@@ -36,7 +35,7 @@ async def ready(runtime: Annotated[Runtime, Depends(runtime_of)]) -> Health:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(request: Request, runtime: Annotated[Runtime, Depends(runtime_of)]) -> Response:
+async def metrics(request: Request) -> Response:
     """Every collector, in the text format that the client accepts."""
     encoder, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encoder(runtime.metrics.registry), media_type=content_type)
+    return Response(encoder(runtime_of(request).metrics.registry), media_type=content_type)

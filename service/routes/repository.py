@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Request
 
 from ..repository import LoadedModel
-from ..runtime import Runtime, runtime_of
+from ..runtime import runtime_of
 from ..schemas import LoadedVersion, ModelEntry, ModelList
 
 router = APIRouter(tags=["models"])
 
 
 @router.get("/models", summary="Models of the repository")
-def models(runtime: Annotated[Runtime, Depends(runtime_of)]) -> ModelList:
+def models(request: Request) -> ModelList:
     """Every model on disk with its versions, and what the loaded one says of itself."""
-    repository = runtime.repository
+    repository = runtime_of(request).repository
     return ModelList(
         models=[
             ModelEntry(

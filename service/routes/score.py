@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
 from ..disconnect import while_connected
 from ..errors import BadParameterError, DrainingError
@@ -13,7 +13,7 @@ from ..metering import MeteredRoute
 from ..openapi import problem_responses
 from ..progress import Progress
 from ..repository import LoadedModel
-from ..runtime import Runtime, runtime_of
+from ..runtime import runtime_of
 from ..schemas import BranchScores, Heatmap, ImageSize, ModelReference, ScoreQuery, ScoreResponse, Timing
 from ..scoring import HeatmapImage, Scored, ScoreOptions, score_image
 from ..uploads import FIELD, read_image
@@ -56,13 +56,13 @@ _REQUEST_BODY: dict[str, Any] = {
 async def score(
     request: Request,
     query: Annotated[ScoreQuery, Query()],
-    runtime: Annotated[Runtime, Depends(runtime_of)],
     accept: Annotated[str, Header(description="`image/png` alone answers the heatmap itself")] = "*/*",
     x_request_timeout_ms: Annotated[
         int | None, Header(ge=1, description="deadline in milliseconds; the service's own if absent or longer")
     ] = None,
 ) -> Response:
     """Decode the picture, score it together with whatever else waits, and answer probabilities, raw scores and a heatmap."""
+    runtime = runtime_of(request)
     own_limit = runtime.settings.request_timeout_ms
     request.state.progress = progress = Progress(min(x_request_timeout_ms or own_limit, own_limit) / 1000)
     if runtime.draining:

@@ -28,7 +28,7 @@ def paint_connector(view: View, rng: np.random.Generator, fault: str | None, fau
     u, v = pose.coordinates(view)
     level, print_strength = rng.uniform(0.17, 0.20), rng.uniform(0.78, 0.9)
     housing = np.minimum(box(u, v, 0.80, 0.47, 0.06), box(u, v, 0.86, 0.20, 0.05))  # with a latch on either side
-    cavity = np.minimum(box(u, v - CAVITY_Y, 0.685, 0.265, 0.03), box(u, v - -0.39, 0.13, 0.05, 0.0))
+    cavity = np.minimum(box(u, v - CAVITY_Y, 0.685, 0.265, 0.03), box(u, v + 0.39, 0.13, 0.05, 0.0))
     housing, cavity = housing * pose.scale, cavity * pose.scale
     cover, sunk = coverage(housing, view.pixel), coverage(cavity, view.pixel)
 
@@ -70,7 +70,7 @@ def _with_pins(
     picture = picture * (1 - 0.6 * soft_shadow(cover, view, 0.06, 0.02))[..., None]
     lx, ly = view.to_light
     c, s = cos(pose.angle), sin(pose.angle)
-    light_u, light_v = (c * lx + s * ly), (c * ly - s * lx)
+    light_u, light_v = c * lx + s * ly, c * ly - s * lx
     steep = np.clip((np.abs(pu) - np.abs(pv)) / view.pixel + 0.5, 0, 1)  # which facet, softly
     facet = np.sign(pu) * light_u * steep + np.sign(pv) * light_v * (1 - steep)
     tip = coverage(box(pu, pv, 0.027, 0.027, 0.008), view.pixel)

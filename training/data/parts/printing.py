@@ -130,6 +130,6 @@ def _smeared(layer: Image.Image, length: float) -> Image.Image:
     copies = 24
     for number in range(copies):
         shift = round(length * number / copies)
-        moved = np.roll(wet, (round(shift * 0.12), shift), axis=(0, 1))
-        trail += moved * ((1 - number / copies) * 2.6 / copies)
+        drop = round(shift * 0.12)
+        trail[drop:, shift:] += wet[: wet.shape[0] - drop, : wet.shape[1] - shift] * ((1 - number / copies) * 2.6 / copies)
     return Image.fromarray(np.clip(np.maximum(0.6 * wet, trail), 0, 255).astype(np.uint8))

@@ -32,7 +32,7 @@ def trapezoid(u: Field, v: Field, low: float, high: float, low_half: float, high
     """From u = low with half width `low_half` to u = high with half width `high_half`, symmetric about v = 0."""
     across = np.abs(v)
     slope = (low_half - high_half) / (high - low)
-    flank = (across - low_half + (u - low) * slope) / (hypot(1, slope))
+    flank = (across - low_half + (u - low) * slope) / hypot(1, slope)
     distance: Field = np.maximum(np.maximum(flank, u - high), low - u)
     return distance
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.data.parts import DEFECTS, KINDS, Part, render_part, write_parts
+from training.data.parts.printing import Text, ink
+from training.data.parts.view import Pose, make_view
 from training.errors import TrainingError
 
 PAIRS = [(kind, defect) for kind in KINDS for defect in DEFECTS[kind]]
@@ -74,6 +76,16 @@ def test_scratches_are_long_and_thin(kind: str) -> None:
         length = np.hypot(np.ptp(rows), np.ptp(columns))
         assert length >= 15
         assert 1.5 <= mask.sum() / length <= 6
+
+
+def test_smeared_print_trails_to_the_right_and_never_wraps_around() -> None:
+    view, pose = make_view(128, 128, 0.0), Pose(0, 0, 0, 1)
+    clean = ink(view, pose, (Text("AB", 0.5, 0, 0.3),), 0.9, 0.5)
+    smeared = ink(view, pose, (Text("AB", 0.5, 0, 0.3, smear=0.35),), 0.9, 0.5)
+    start, end = np.flatnonzero(clean.any(axis=0))[[0, -1]]
+    assert clean.max() > 0.9
+    assert not smeared[:, :start].any()
+    assert smeared[:, end - 4 : end + 1].sum() > clean[:, end - 4 : end + 1].sum()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,203 @@
+"""duet-train as it is typed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from training.cli import Layout, app, main
+from training.data import LAYOUTS, Sample
+from training.errors import TrainingError
+from training.fit import Trainer
+from training.run_folder import RunFolder
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, good_samples: Callable[[int, int], list[Sample]]) -> Path:
+    """Two categories in MVTec layout: stripes, and squares, which are stripes turned."""
+    root = tmp_path_factory.mktemp("data")
+    for seed, (category, turns) in enumerate({"stripes": 0, "squares": 1}.items()):
+        for folder, count in (("train/good", 12), ("test/good", 4), ("test/dark", 3)):
+            (root / category / folder).mkdir(parents=True)
+            for index, sample in enumerate(good_samples(count, 10 + seed)):
+                pixels = np.rot90(sample.pixels(), turns) // (4 if folder == "test/dark" else 1)
+                Image.fromarray(pixels).save(root / category / folder / f"{index:03d}.png")
+    return root
+
+
+def arguments(data: Path, teacher: Path, output: Path, *more: str) -> list[str]:
+    return [
+        "fit", "--data", str(data), "--layout", "mvtec", "--teacher", str(teacher), "--input-size", "56", "--steps", "6",
+        "--batch-size", "4", "--encoder-depth", "4", "--output", str(output), *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on the stripes alone."""
+    output = tmp_path_factory.mktemp("cli") / "run"
+    result = runner.invoke(app, arguments(data, teacher_folder, output, "--normal", "stripes", "--held-out-share", "0.25"))
+    assert result.exit_code == 0, result.output
+    assert f"duet-train export {output} --name NAME" in result.output.replace("\n", "")
+    return output
+
+
+def test_fit_records_what_it_was_told(run: Path) -> None:
+    folder = RunFolder(run)
+    description = folder.description()
+    assert (description.settings.steps, description.settings.batch_size, description.settings.encoder_depth) == (6, 4, 4)
+    assert (description.training_data.layout, description.training_data.normal) == ("mvtec", ("stripes",))
+    assert (description.training_data.images, len(folder.training()), len(folder.held_out())) == (9, 9, 3)
+    assert folder.calibration().calibration.images == 3
+    assert folder.calibration().alpha == 0.01
+
+
+def test_held_out_pictures_are_never_trained_on(run: Path) -> None:
+    folder = RunFolder(run)
+    seen = {picture.tobytes() for picture in folder.training()}
+    assert not seen & {picture.tobytes() for picture in folder.held_out()}
+
+
+def test_a_run_that_exists_is_refused_and_resume_says_nothing_is_left(data: Path, teacher_folder: Path, run: Path) -> None:
+    result = runner.invoke(app, arguments(data, teacher_folder, run))
+    assert isinstance(result.exception, TrainingError)
+    assert "already holds a run" in str(result.exception)
+    before = RunFolder(run).calibration()
+    assert runner.invoke(app, ["fit", "--resume", "--output", str(run)]).exit_code == 0
+    assert RunFolder(run).calibration() == before
+
+
+def test_resume_finishes_what_was_stopped(
+    data: Path, teacher_folder: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_on = Trainer.train_on
+
+    def stopped(self: Trainer, batch: torch.Tensor) -> dict[str, float]:
+        signal.raise_signal(signal.SIGINT)
+        return train_on(self, batch)
+
+    typed = arguments(data, teacher_folder, tmp_path / "run", "--normal", "stripes", "--held-out-share", "0.25")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_on", stopped)
+        result = runner.invoke(app, typed)
+    assert isinstance(result.exception, TrainingError)
+    assert str(result.exception).startswith("stopped")
+    assert str(result.exception).endswith(f"go on with: duet-train fit --resume --output {tmp_path / 'run'}")
+    result = runner.invoke(app, ["fit", "--resume", "--output", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    unbroken, resumed = (torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (run, tmp_path / "run"))
+    assert resumed["step"] == 6
+    for student in ("decoder", "encoder"):
+        assert all(torch.equal(tensor, resumed[student][name]) for name, tensor in unbroken[student].items())
+    assert RunFolder(tmp_path / "run").calibration() == RunFolder(run).calibration()
+
+
+def test_resume_without_a_run_and_a_run_without_data_are_refused(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["fit", "--output", str(tmp_path / "nothing"), "--resume"])
+    assert "start one with 'duet-train fit'" in str(result.exception)
+    result = runner.invoke(app, ["fit", "--output", str(tmp_path / "nothing")])
+    assert "name the good pictures with --data and --layout" in str(result.exception)
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_evaluate_takes_the_classes_of_training_for_normal(data: Path, run: Path, tmp_path: Path) -> None:
+    command = ["evaluate", str(run), "--data", str(data), "--layout", "mvtec"]
+    result = runner.invoke(app, [*command, "--report", str(tmp_path / "stripes")])
+    assert result.exit_code == 0, result.output
+    assert "image_auroc" in result.output
+    assert "4 good, 3 anomalous" in result.output
+    result = runner.invoke(app, [*command, "--normal", "squares", "--normal", "stripes", "--report", str(tmp_path / "both")])
+    assert result.exit_code == 0, result.output
+    assert "8 good, 6 anomalous" in result.output
+    categories = {}
+    for name in ("stripes", "both"):
+        with (tmp_path / name / "scores.csv").open(newline="") as stream:
+            categories[name] = {row["category"] for row in csv.DictReader(stream)}
+        assert "image_auroc/joint" in json.loads((tmp_path / name / "metrics.json").read_text())
+    assert categories == {"stripes": {"stripes"}, "both": {"squares", "stripes"}}
+
+
+def test_calibrate_moves_the_threshold(run: Path) -> None:
+    folder = RunFolder(run)
+    strict = folder.calibration()
+    result = runner.invoke(app, ["calibrate", str(run), "--alpha", "0.5"])
+    assert result.exit_code == 0, result.output
+    assert "for alpha 0.5, from 3 held-out pictures" in result.output.replace("\n", " ")
+    assert folder.calibration() != strict
+    assert runner.invoke(app, ["calibrate", str(run)]).exit_code == 0
+    assert folder.calibration() == strict
+
+
+@pytest.mark.parametrize("size", ["40", "40x36", "40X36"])
+def test_render_takes_a_side_or_both(tmp_path: Path, size: str) -> None:
+    result = runner.invoke(
+        app, ["render", "--output", str(tmp_path / "parts"), "--good", "1", "--defective", "1", "--size", size]
+    )
+    assert result.exit_code == 0, result.output
+    for path in (tmp_path / "parts").rglob("*.png"):
+        with Image.open(path) as image:
+            assert image.size == ((40, 40) if size == "40" else (40, 36))
+
+
+@pytest.mark.parametrize("size", ["", "big", "40x", "40x40x40"])
+def test_render_refuses_other_sizes(tmp_path: Path, size: str) -> None:
+    result = runner.invoke(app, ["render", "--output", str(tmp_path / "parts"), "--size", size])
+    assert f"--size is '{size}': give a number of pixels, or WIDTHxHEIGHT" in str(result.exception)
+    assert not (tmp_path / "parts").exists()
+
+
+def test_every_data_needs_its_layout(data: Path, tmp_path: Path, teacher_folder: Path) -> None:
+    result = runner.invoke(app, arguments(data, teacher_folder, tmp_path / "run", "--data", str(data)))
+    assert "2 times --data but 1 times --layout" in str(result.exception)
+
+
+def test_faults_end_with_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["duet-train", "export", str(tmp_path), "--name", "x"])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert "".join(error.split()).startswith("".join(f"duet-train: {tmp_path}/run.json does not exist".split()))
+    assert "Traceback" not in error
+
+
+def test_an_unknown_teacher_is_one_line_offline(data: Path, tmp_path: Path) -> None:
+    command = [
+        Path(sys.executable).with_name("duet-train"),
+        *arguments(data, Path("nobody/nothing"), tmp_path / "run"),
+    ]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "1000"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith("duet-train: no teacher at 'nobody/nothing': give 'compact', a folder in hub format")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_needs_no_torch() -> None:
+    probe = "import sys; from training.cli import app; print({'torch', 'transformers', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "set()"
+    result = runner.invoke(app, ["--help"])
+    for command in ("fit", "calibrate", "export", "evaluate", "render", "pretrain"):
+        assert command in result.output
+
+
+def test_every_layout_can_be_chosen() -> None:
+    assert list(Layout) == list(LAYOUTS)

@@ -1,0 +1,244 @@
+"""The exported file: run by ONNX Runtime, read back by the service's own engine, and never there when it is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from service.engine import Engine, EngineOptions
+from service.images import resize_square
+from service.model_format import BRANCH_OUTPUTS, Branch, parse_metadata, versions
+from training import export
+from training.errors import TrainingError
+from training.export import check_parity, export_run
+from training.graph import CalibratedGraph
+from training.run_folder import RunFolder
+
+Pixels = npt.NDArray[np.uint8]
+SIZE = 56
+
+
+@pytest.fixture(scope="module")
+def pictures(good_pictures: Callable[[int, int], Pixels]) -> Pixels:
+    """Nine pictures [9, 56, 56, 3] that nobody has seen, the last of noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
+    return np.stack([resize_square(picture, SIZE) for picture in np.concatenate((good_pictures(8, 9), noise))])
+
+
+@pytest.fixture
+def copying_exporter(monkeypatch: pytest.MonkeyPatch, exported: Path) -> None:
+    """In place of torch's exporter, which takes long: the graph that it made of the finished run."""
+
+    def copy(_graph: CalibratedGraph, _size: int, file: Path) -> None:
+        shutil.copyfile(exported, file)
+
+    monkeypatch.setattr(export, "_write_graph", copy)
+
+
+def run_onnx(file: Path, batch: Pixels) -> dict[str, npt.NDArray[np.float32]]:
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"image": batch}), strict=True))
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+def test_it_scores_as_torch_does_at_any_batch_size(
+    finished_run: RunFolder, exported: Path, pictures: Pixels, size: int
+) -> None:
+    found = run_onnx(exported, pictures[-size:])
+    with torch.inference_mode():
+        expected = finished_run.calibrated_graph()(torch.from_numpy(pictures[-size:]))
+    assert list(found) == [*BRANCH_OUTPUTS["local"], *BRANCH_OUTPUTS["semantic"], "joint_probability", "joint_score"]
+    for name, values in found.items():
+        assert values.dtype == np.float32
+        assert values.shape == ((size, 256, 256) if name == "anomaly_map" else (size,))
+        np.testing.assert_allclose(values, expected[name].numpy(), rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_a_picture_s_score_does_not_depend_on_its_company(exported: Path, pictures: Pixels) -> None:
+    together = run_onnx(exported, pictures)
+    for index in range(len(pictures)):
+        for name, values in run_onnx(exported, pictures[index : index + 1]).items():
+            np.testing.assert_allclose(values[0], together[name][index], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_the_graph_keeps_attention_whole_and_carries_its_weights(exported: Path) -> None:
+    model = onnx.load(exported, load_external_data=False)
+    onnx.checker.check_model(model)
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] >= [23]
+    operators = [node.op_type for node in model.graph.node]
+    assert operators.count("Attention") == 4 + 3  # the teacher's blocks and the encoder student's
+    assert operators.count("Gelu") == 4 + 3 + 8 + 1  # and the decoder's, and its bottleneck
+    assert "Resize" not in operators  # positions are a constant, the map's upsampling two products
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+    assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx.ml"} or not [n for n in model.graph.node if n.domain]
+    assert [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim][1:] == [SIZE, SIZE, 3]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    assert [path.name for path in exported.parent.iterdir()] == ["model.onnx"]
+
+
+def test_the_metadata_say_what_the_run_was(finished_run: RunFolder, exported: Path) -> None:
+    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
+    metadata = parse_metadata(session.get_modelmeta().custom_metadata_map, exported)
+    description, outcome = finished_run.description(), finished_run.calibration()
+    assert (metadata.name, metadata.branches, metadata.input_size) == ("stripes", ("local", "semantic"), SIZE)
+    assert (metadata.calibration, metadata.threshold, metadata.alpha) == (outcome.calibration, outcome.threshold, 0.1)
+    assert (metadata.training_data, metadata.teacher.sha256) == (description.training_data, description.teacher_sha256)
+    assert (metadata.teacher.source, metadata.teacher.stand_in) == ("tiny-registers", False)
+    assert (metadata.metrics, metadata.licence, metadata.format_version) == ({"image_auroc/joint": 0.5}, "Apache-2.0", 1)
+    assert metadata.parity.batch_sizes == (1, 2, 5)
+    assert 0 <= metadata.parity.max_abs_difference <= 1e-4
+    assert timedelta(0) <= datetime.now(UTC) - metadata.created < timedelta(hours=1)
+
+
+def test_the_service_s_engine_takes_it(exported: Path, pictures: Pixels) -> None:
+    engine = Engine(exported, EngineOptions(intra_op_threads=1))
+    engine.warm_up()
+    found, expected = engine.run(list(pictures[:3])), run_onnx(exported, pictures[:3])
+    for name, values in found.items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("branch", ["local", "semantic"])
+def test_a_branch_can_go_alone(
+    tmp_path: Path, finished_run: RunFolder, exported: Path, pictures: Pixels, branch: Branch
+) -> None:
+    file = export_run(finished_run, "alone", tmp_path, (branch,))
+    assert file == tmp_path / "alone" / "1" / "model.onnx"
+    engine = Engine(file, EngineOptions(intra_op_threads=1))  # checks names, types and shapes against the metadata
+    assert engine.metadata.branches == (branch,)
+    calibration = engine.metadata.calibration
+    absent = (calibration.semantic,) if branch == "local" else (calibration.local, calibration.pixel)
+    assert set(absent) == {None}
+    found, whole = run_onnx(file, pictures), run_onnx(exported, pictures)
+    assert list(found) == [*BRANCH_OUTPUTS[branch], "joint_probability", "joint_score"]
+    for name in BRANCH_OUTPUTS[branch]:
+        np.testing.assert_allclose(found[name], whole[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(found["joint_probability"], found[f"{branch}_probability"], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.usefixtures("copying_exporter")
+def test_versions_count_up_past_gaps_and_strangers(tmp_path: Path, finished_run: RunFolder) -> None:
+    assert export_run(finished_run, "stripes", tmp_path).parent.name == "1"
+    assert export_run(finished_run, "stripes", tmp_path).parent.name == "2"
+    (tmp_path / "stripes" / "7").mkdir()
+    (tmp_path / "stripes" / "7" / "model.onnx").write_bytes(b"")
+    (tmp_path / "stripes" / "latest").mkdir()
+    (tmp_path / "stripes" / "README.md").write_text("card")
+    assert export_run(finished_run, "stripes", tmp_path).parent.name == "8"
+    assert export_run(finished_run, "other", tmp_path).parent.name == "1"
+    assert versions(tmp_path, "stripes") == [1, 2, 7, 8]
+    assert not [path for path in (tmp_path / "stripes").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.usefixtures("copying_exporter")
+def test_a_graph_that_scores_otherwise_is_not_written(
+    tmp_path: Path, finished_run: RunFolder, copy_run: Callable[[RunFolder], RunFolder]
+) -> None:
+    run = copy_run(finished_run)
+    outcome = json.loads(run.calibration_file.read_text())
+    outcome["calibration"]["semantic"]["tau"] *= 1.5  # what the copied graph does not know of
+    run.calibration_file.write_text(json.dumps(outcome))
+    message = (
+        r"not exported: semantic_probability from ONNX Runtime differs from torch by .* at batch 1, over the tolerance 0\.0001"
+    )
+    with pytest.raises(TrainingError, match=message):
+        export_run(run, "stripes", tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_parity_is_checked_at_every_batch_size(finished_run: RunFolder, exported: Path) -> None:
+    graph = finished_run.calibrated_graph()
+    parity = check_parity(graph, exported, finished_run.held_out())
+    assert parity.max_abs_difference <= 1e-4
+    seen: list[int] = []
+    forward = graph.forward
+
+    def wrong_at_five(image: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append(len(image))
+        outputs = forward(image)
+        return outputs if len(image) < 5 else outputs | {"anomaly_map": outputs["anomaly_map"] + 2e-4}
+
+    graph.forward = wrong_at_five  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match=r"anomaly_map from ONNX Runtime differs from torch by 0\.0002 at batch 5"):
+        check_parity(graph, exported, finished_run.held_out())
+    assert seen == [1, 2, 5]
+
+
+def test_a_score_that_is_not_a_number_is_not_parity(finished_run: RunFolder, exported: Path) -> None:
+    graph = finished_run.calibrated_graph()
+    with torch.no_grad():
+        next(graph.raw.parameters()).fill_(torch.nan)
+    with pytest.raises(TrainingError, match="differs from torch by nan"):
+        check_parity(graph, exported, finished_run.held_out())
+
+
+@pytest.mark.usefixtures("copying_exporter")
+def test_a_version_folder_appears_whole_or_not_at_all(
+    tmp_path: Path, finished_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_full(_source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        assert not (tmp_path / "stripes" / "1").exists()
+        assert versions(tmp_path, "stripes") == []
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export.shutil, "copyfile", _only_beside_models(tmp_path, disk_full))
+        with pytest.raises(OSError, match="No space left"):
+            export_run(finished_run, "stripes", tmp_path)
+    assert list((tmp_path / "stripes").iterdir()) == []
+    assert export_run(finished_run, "stripes", tmp_path).parent.name == "1"
+
+
+def _only_beside_models(models: Path, fail: Callable[[Path, Path], None]) -> Callable[[Path, Path], object]:
+    """shutil.copyfile, failing for copies into `models` alone."""
+    copyfile = shutil.copyfile
+    return lambda source, target: fail(source, target) if models in Path(target).parents else copyfile(source, target)
+
+
+@pytest.mark.usefixtures("copying_exporter")
+def test_two_exports_at_once_get_two_versions(tmp_path: Path, finished_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other export takes the version between our look and our rename."""
+    looked: list[int] = []
+    look = versions
+
+    def slow_look(models: Path, name: str) -> Sequence[int]:
+        found = look(models, name)
+        if not looked:
+            (models / name / "1").mkdir()
+            (models / name / "1" / "model.onnx").write_bytes(b"the other's")
+        looked.append(len(found))
+        return found
+
+    monkeypatch.setattr(export, "versions", slow_look)
+    assert export_run(finished_run, "stripes", tmp_path).parent.name == "2"
+    assert (tmp_path / "stripes" / "1" / "model.onnx").read_bytes() == b"the other's"
+
+
+def test_a_run_without_calibration_is_refused(
+    tmp_path: Path, finished_run: RunFolder, copy_run: Callable[[RunFolder], RunFolder]
+) -> None:
+    run = copy_run(finished_run)
+    run.calibration_file.unlink()
+    with pytest.raises(TrainingError, match=r"calibration\.json does not exist"):
+        export_run(run, "stripes", tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../up", ".hidden", "x" * 65])
+@pytest.mark.usefixtures("copying_exporter")
+def test_a_name_that_is_no_folder_s_is_refused(tmp_path: Path, finished_run: RunFolder, name: str) -> None:
+    with pytest.raises(ValueError, match="name"):
+        export_run(finished_run, name, tmp_path / "models")
+    assert not (tmp_path / "models").exists()

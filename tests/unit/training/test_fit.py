@@ -1,0 +1,231 @@
+"""Really trained, if tiny: what is learnt, what interruption changes (nothing), and what is refused."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from service.images import resize_square
+from service.model_format import TrainingData
+from training.data import Sample
+from training.errors import TrainingError
+from training.fit import Batches, Trainer, fit, prepare_run
+from training.run_folder import FitSettings, RunFolder
+
+NewRun = Callable[..., RunFolder]
+
+PATIENCE = 120.0  # seconds, on a busy machine
+
+
+def test_training_lowers_both_losses(tmp_path: Path, new_run: NewRun) -> None:
+    trainer = Trainer(new_run(tmp_path, steps=60, batch_size=8))
+    batches = Batches(trainer.run.training(), [24], 8, seed=0)
+    losses = [trainer.train_on(batches[step]) for step in range(60)]
+    for branch in ("local", "semantic"):
+        values = [step[branch] for step in losses]
+        assert np.mean(values[-5:]) < 0.5 * np.mean(values[:5]), branch
+    assert all(0 <= value <= 2 for step in losses for value in step.values())
+
+
+def test_training_leaves_the_teacher_as_it_was(tmp_path: Path, new_run: NewRun) -> None:
+    trainer = Trainer(new_run(tmp_path))
+    before = [parameter.clone() for parameter in trainer.teacher.parameters()]
+    trainer.train_on(Batches(trainer.run.training(), [24], 4, seed=0)[0])
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.teacher.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in trainer.teacher.parameters())
+
+
+def states(run: RunFolder) -> dict[str, object]:
+    """Everything that a checkpoint holds, by its path in it; tensors as their bytes."""
+    found: dict[str, object] = {}
+
+    def visit(name: str, value: object) -> None:
+        if isinstance(value, dict | list):
+            for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                visit(f"{name}/{key}", item)
+        else:
+            found[name] = value.numpy().tobytes() if isinstance(value, Tensor) else value
+
+    visit("", torch.load(run.checkpoint_file, weights_only=True))
+    return found
+
+
+def test_an_interrupted_run_ends_as_an_unbroken_one_bit_for_bit(
+    tmp_path: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken, broken = new_run(tmp_path / "unbroken"), new_run(tmp_path / "broken")
+    assert fit(unbroken)
+    train_on = Trainer.train_on
+    for stop_after, asked_by in ((5, signal.SIGINT), (9, signal.SIGTERM)):
+
+        def stopped(self: Trainer, batch: Tensor, stop_after: int = stop_after, asked_by: int = asked_by) -> dict[str, float]:
+            losses = train_on(self, batch)
+            if self.step == stop_after:
+                signal.raise_signal(asked_by)
+            return losses
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "train_on", stopped)
+            assert not fit(broken)
+        assert torch.load(broken.checkpoint_file, weights_only=True)["step"] == stop_after
+        with pytest.raises(TrainingError, match=rf"stands at step {stop_after} of 12: go on with 'duet-train fit --resume'"):
+            broken.raw_graph()
+    assert fit(broken)
+    expected, found = states(unbroken), states(broken)
+    assert expected.keys() == found.keys()
+    assert len(expected) > 100
+    assert [name for name in expected if expected[name] != found[name]] == []
+
+
+def test_signals_mean_what_they_meant_once_fit_is_over(tmp_path: Path, new_run: NewRun) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert fit(new_run(tmp_path, steps=1))
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_other_seeds_give_other_students(tmp_path: Path, new_run: NewRun) -> None:
+    first, second = new_run(tmp_path / "first", steps=1), new_run(tmp_path / "second", steps=1, seed=1)
+    assert fit(first)
+    assert fit(second)
+    name = "/decoder/bottleneck.1.weight"
+    assert states(first)[name] != states(second)[name]
+
+
+@pytest.mark.parametrize("asked_by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_a_terminal_leaves_a_run_that_goes_on(
+    tmp_path: Path, teacher_folder: Path, good_samples: Callable[[int, int], list[Sample]], asked_by: signal.Signals
+) -> None:
+    (tmp_path / "stripes").mkdir()
+    for index, sample in enumerate(good_samples(12, 3)):
+        Image.fromarray(sample.pixels()).save(tmp_path / "stripes" / f"{index}.png")
+    command = [
+        str(Path(sys.executable).with_name("duet-train")), "fit", "--data", str(tmp_path / "stripes"), "--layout", "folder",
+        "--teacher", str(teacher_folder), "--input-size", "56", "--encoder-depth", "4", "--batch-size", "2", "--steps", "1000000",
+        "--output", str(tmp_path / "run"),
+    ]  # fmt: skip
+    terminal, child_side = pty.openpty()
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TERM": "xterm", "COLUMNS": "200"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=child_side, env=environment, start_new_session=True
+    ) as process:
+        os.close(child_side)
+        shown = b""
+        os.set_blocking(terminal, False)
+        deadline = time.monotonic() + PATIENCE
+        while b"images/s" not in shown and time.monotonic() < deadline and process.poll() is None:
+            shown += _read(terminal)
+            time.sleep(0.02)
+        process.send_signal(asked_by)
+        while process.poll() is None and time.monotonic() < deadline:
+            shown += _read(terminal)
+            time.sleep(0.02)
+        shown += _read(terminal)
+        process.kill()
+    os.close(terminal)
+    text = shown.decode()
+    assert process.returncode == 2, text
+    assert "Traceback" not in text
+    assert re.search(r"duet-train: stopped.* go on with: duet-train fit --resume --output", text), text
+    for figure in ("training", "local", "semantic", "images/s"):
+        assert figure in text
+    trainer = Trainer(RunFolder(tmp_path / "run"))
+    step = trainer.step
+    assert 0 < step < 1_000_000
+    losses = trainer.train_on(Batches(trainer.run.training(), trainer.run.description().class_counts, 2, seed=0)[step])
+    assert trainer.step == step + 1
+    assert all(np.isfinite(value) for value in losses.values())
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except (BlockingIOError, OSError):  # nothing yet, or the other side is closed
+        return b""
+
+
+def test_an_existing_run_is_not_overwritten(tmp_path: Path, new_run: NewRun) -> None:
+    run = new_run(tmp_path)
+    before = run.description_file.read_bytes(), run.training_file.read_bytes()
+    with pytest.raises(
+        TrainingError, match="already holds a run: go on with 'duet-train fit --resume', or choose another --output"
+    ):
+        new_run(tmp_path, steps=99)
+    assert (run.description_file.read_bytes(), run.training_file.read_bytes()) == before
+
+
+@pytest.mark.parametrize(("training", "held_out"), [(0, 3), (3, 0)])
+def test_both_kinds_of_pictures_are_needed(
+    tmp_path: Path, good_samples: Callable[[int, int], list[Sample]], training: int, held_out: int
+) -> None:
+    facts = TrainingData(layout="folder", normal=("stripes",), images=1, fingerprint="0" * 64)
+    with pytest.raises(TrainingError, match=rf"{training} pictures to train on and {held_out} held out"):
+        prepare_run(tmp_path / "run", FitSettings(), good_samples(training, 0), good_samples(held_out, 0), facts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_changes_nothing(tmp_path: Path, new_run: NewRun) -> None:
+    trainer = Trainer(new_run(tmp_path))
+    batches = Batches(trainer.run.training(), [24], 4, seed=0)
+    trainer.train_on(batches[0])
+    with torch.no_grad():
+        next(trainer.decoder.blocks.parameters()).fill_(torch.nan)
+    before = [parameter.clone() for parameter in trainer.encoder.parameters()]
+    with pytest.raises(TrainingError, match="the loss is nan at step 1: lower the learning rates in a new run"):
+        trainer.train_on(batches[1])
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.encoder.parameters(), strict=True))
+    assert trainer.step == 1
+    trainer.save()
+    checkpoint = trainer.run.checkpoint_file.read_bytes()
+    with pytest.raises(TrainingError, match="the loss is nan at step 1"):
+        fit(trainer.run)
+    assert trainer.run.checkpoint_file.read_bytes() == checkpoint
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (3, 8), (7, 7)])
+def test_every_epoch_shows_every_picture_once(count: int, batch_size: int) -> None:
+    pictures = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=3)
+    batches = Batches(pictures, [count], batch_size, seed=3)
+    shown = torch.cat([batches[step] for step in range(2 * count)])[:, 0, 0, 0].tolist()
+    epochs = [shown[start : start + count] for start in range(0, len(shown) - count + 1, count)]
+    assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    assert torch.equal(batches[5], Batches(pictures, [count], batch_size, seed=3)[5])
+
+
+def test_classes_take_turns_whatever_their_sizes() -> None:
+    pictures = np.arange(12, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    counts = [7, 2, 3]
+    batches = Batches(pictures, counts, 5, seed=0)
+    shown = torch.cat([batches[step] for step in range(42)]).flatten().tolist()
+    for chosen, members in enumerate((range(7), range(7, 9), range(9, 12))):
+        of_class = shown[chosen::3]
+        assert set(of_class) == set(members)
+        for start in range(0, len(of_class) - len(members) + 1, len(members)):
+            assert sorted(of_class[start : start + len(members)]) == list(members)
+
+
+def test_pictures_lie_by_class_in_the_order_of_the_normal_classes(
+    tmp_path: Path, teacher_folder: Path, good_samples: Callable[[int, int], list[Sample]]
+) -> None:
+    mixed = [Sample(s.name, s.source, s.label, "ba"[i % 3 > 0]) for i, s in enumerate(good_samples(9, 4))]
+    settings = FitSettings(teacher=str(teacher_folder), input_size=56, encoder_depth=4)
+    facts = TrainingData(layout="folder", normal=("b", "a"), images=9, fingerprint="0" * 64)
+    run = prepare_run(tmp_path, settings, mixed, mixed[:1], facts)
+    assert run.description().class_counts == (3, 6)
+    stored = [run.training()[index].tobytes() for index in range(9)]
+    expected = [sample for name in "ba" for sample in mixed if sample.category == name]
+    assert stored == [resize_square(sample.pixels(), 56).tobytes() for sample in expected]

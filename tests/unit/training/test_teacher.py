@@ -1,0 +1,349 @@
+"""The teacher against `transformers`, and against the official definition written down here a second time."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersModel, ViTConfig, ViTModel
+
+from training.errors import TrainingError
+from training.teacher import COMPACT_FOLDER, load_teacher, normalise, resize_position
+
+Weights = dict[str, Tensor]
+
+DIM, HEADS, DEPTH, NATIVE = 128, 2, 3, 4  # of the official checkpoints below; NATIVE patches a side
+VARIANTS = [(0, False), (2, False), (0, True), (4, True)]  # registers, SwiGLU
+
+
+# transformers' own model
+
+
+@pytest.mark.parametrize("input_size", [56, 84, 98])  # 84 is native
+def test_hidden_states_are_exactly_those_of_transformers(teacher_folder: Path, input_size: int) -> None:
+    images = torch.randn(2, 3, input_size, input_size, generator=torch.Generator().manual_seed(0))
+    reference = Dinov2WithRegistersModel.from_pretrained(teacher_folder).eval()
+    teacher = load_teacher(teacher_folder, input_size)
+    with torch.no_grad():
+        expected = reference(images, output_hidden_states=True).hidden_states[1:]
+        found = teacher(images)
+    assert [hidden.shape for hidden in found] == [(2, 1 + 3 + (input_size // 14) ** 2, 64)] * 4
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+# the official definition
+
+
+def cubic(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Keys' cubic convolution kernel with a = -0.75."""
+    a, t = -0.75, np.abs(t)
+    near, far = (a + 2) * t**3 - (a + 3) * t**2 + 1, a * (t**3 - 5 * t**2 + 8 * t - 4)
+    return np.where(t <= 1, near, np.where(t < 2, far, 0.0))
+
+
+def bicubic_matrix(side: int, grid: int, scale: float) -> npt.NDArray[np.float64]:
+    """[grid, side]: each output is the cubic mean of the four nearest inputs (borders repeated) around its place."""
+    matrix = np.zeros((grid, side))
+    for row in range(grid):
+        place = (row + 0.5) / scale - 0.5
+        for tap in range(math.floor(place) - 1, math.floor(place) + 3):
+            matrix[row, min(max(tap, 0), side - 1)] += cubic(np.array(place - tap))
+    return matrix
+
+
+def official_plain_position(position: Tensor, grid: int) -> Tensor:
+    """Official rule without registers: bicubic, no antialiasing, scale factor (grid + 0.1) / side."""
+    side = math.isqrt(position.shape[1] - 1)
+    if side == grid:
+        return position
+    matrix = bicubic_matrix(side, grid, (grid + 0.1) / side)
+    patches = position[0, 1:].double().numpy().reshape(side, side, -1)
+    resized = np.einsum("ai,bj,ijd->abd", matrix, matrix, patches).reshape(1, grid * grid, -1)
+    return torch.cat((position[:, :1], torch.from_numpy(resized).to(position.dtype)), dim=1)
+
+
+def official_register_position(position: Tensor, grid: int) -> Tensor:
+    """Official rule with registers: bicubic, antialiased, explicit size."""
+    side = math.isqrt(position.shape[1] - 1)
+    if side == grid:
+        return position
+    patches = position[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(patches, size=(grid, grid), mode="bicubic", antialias=True)
+    return torch.cat((position[:, :1], resized.permute(0, 2, 3, 1).reshape(1, grid * grid, -1)), dim=1)
+
+
+def official_weights(registers: int, swiglu: bool) -> Weights:
+    """Random weights under the official names."""
+    generator = torch.Generator().manual_seed(7)
+
+    def normal(*shape: int, mean: float = 0.0, std: float = 0.06) -> Tensor:
+        return mean + std * torch.randn(shape, generator=generator)
+
+    weights = {
+        "cls_token": normal(1, 1, DIM, std=0.5),
+        "pos_embed": normal(1, 1 + NATIVE**2, DIM, std=0.5),
+        "mask_token": normal(1, DIM),
+        "patch_embed.proj.weight": normal(DIM, 3, 14, 14),
+        "patch_embed.proj.bias": normal(DIM),
+        "norm.weight": normal(DIM, mean=1.0, std=0.2),
+        "norm.bias": normal(DIM),
+    }
+    if registers:
+        weights["register_tokens"] = normal(1, registers, DIM, std=0.5)
+    inner = 344 if swiglu else 4 * DIM  # 2/3 of four times the width, rounded up to a multiple of 8
+    layers = {"w12": (2 * inner, DIM), "w3": (DIM, inner)} if swiglu else {"fc1": (inner, DIM), "fc2": (DIM, inner)}
+    for block in range(DEPTH):
+        for name, (rows, columns) in {"attn.qkv": (3 * DIM, DIM), "attn.proj": (DIM, DIM)}.items():
+            weights[f"blocks.{block}.{name}.weight"] = normal(rows, columns)
+            weights[f"blocks.{block}.{name}.bias"] = normal(rows, std=0.2)
+        for name, (rows, columns) in layers.items():
+            weights[f"blocks.{block}.mlp.{name}.weight"] = normal(rows, columns)
+            weights[f"blocks.{block}.mlp.{name}.bias"] = normal(rows, std=0.2)
+        for index in (1, 2):
+            weights[f"blocks.{block}.norm{index}.weight"] = normal(DIM, mean=1.0, std=0.2)
+            weights[f"blocks.{block}.norm{index}.bias"] = normal(DIM, std=0.2)
+            weights[f"blocks.{block}.ls{index}.gamma"] = normal(DIM, mean=0.8, std=0.2)
+    return weights
+
+
+def official_blocks(weights: Weights, images: Tensor) -> list[Tensor]:
+    """The official forward pass, from its definition; the hidden state after each block, before the final norm."""
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        variance, mean = torch.var_mean(x, dim=-1, correction=0, keepdim=True)
+        return (x - mean) / torch.sqrt(variance + 1e-6) * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def attention(x: Tensor, name: str) -> Tensor:
+        queries, keys, values = linear(x, f"{name}.qkv").split(DIM, dim=-1)
+        heads = []
+        for head in range(HEADS):
+            q, k, v = (part[..., 64 * head : 64 * (head + 1)] for part in (queries, keys, values))
+            heads.append((q @ k.transpose(1, 2) / 8).softmax(-1) @ v)
+        return linear(torch.cat(heads, dim=-1), f"{name}.proj")
+
+    def mlp(x: Tensor, name: str) -> Tensor:
+        if f"{name}.w12.weight" in weights:
+            gate, value = linear(x, f"{name}.w12").chunk(2, dim=-1)
+            return linear(gate * torch.sigmoid(gate) * value, f"{name}.w3")
+        inner = linear(x, f"{name}.fc1")
+        return linear(inner * (1 + torch.erf(inner / math.sqrt(2))) / 2, f"{name}.fc2")
+
+    count, grid = images.shape[0], images.shape[-1] // 14
+    patches = images.unfold(2, 14, 14).unfold(3, 14, 14).permute(0, 2, 3, 1, 4, 5).reshape(count, grid * grid, -1)
+    embedded = patches @ weights["patch_embed.proj.weight"].flatten(1).T + weights["patch_embed.proj.bias"]
+    resize = official_register_position if "register_tokens" in weights else official_plain_position
+    x = torch.cat((weights["cls_token"].expand(count, 1, DIM), embedded), dim=1) + resize(weights["pos_embed"], grid)
+    if "register_tokens" in weights:
+        x = torch.cat((x[:, :1], weights["register_tokens"].expand(count, -1, DIM), x[:, 1:]), dim=1)
+    hidden = []
+    for block in range(DEPTH):
+        name = f"blocks.{block}"
+        x = x + weights[f"{name}.ls1.gamma"] * attention(norm(x, f"{name}.norm1"), f"{name}.attn")
+        x = x + weights[f"{name}.ls2.gamma"] * mlp(norm(x, f"{name}.norm2"), f"{name}.mlp")
+        hidden.append(x)
+    return hidden
+
+
+@pytest.mark.parametrize("grid", [NATIVE, 3, 7])
+@pytest.mark.parametrize(("registers", "swiglu"), VARIANTS)
+def test_official_checkpoints_give_what_the_official_code_gives(
+    tmp_path: Path, registers: int, swiglu: bool, grid: int
+) -> None:
+    weights = official_weights(registers, swiglu)
+    torch.save(weights, tmp_path / "dinov2_vits14_pretrain.pth")
+    teacher = load_teacher(tmp_path / "dinov2_vits14_pretrain.pth", 14 * grid)
+    images = torch.randn(2, 3, 14 * grid, 14 * grid, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found, expected = teacher(images), official_blocks(weights, images)
+    assert len(found) == DEPTH
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == (2, 1 + registers + grid**2, DIM)
+        assert ((a - b).abs().max() / b.abs().mean()).item() < 1e-4
+    assert (teacher.info.source, teacher.info.stand_in) == ("dinov2_vits14_pretrain.pth", False)
+
+
+@pytest.mark.parametrize(("side", "grid"), [(37, 16), (37, 28), (5, 8)])
+def test_plain_positions_follow_the_official_scale_factor(side: int, grid: int) -> None:
+    position = torch.randn(1, 1 + side**2, 6, generator=torch.Generator().manual_seed(side))
+    found, expected = resize_position(position, grid, registers=False), official_plain_position(position, grid)
+    assert found.shape == (1, 1 + grid**2, 6)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    # the offset matters: an explicit size would give other numbers
+    assert (found - resize_position(position, grid, registers=True)).abs().max() > 1e-2
+
+
+def test_plain_hub_models_follow_the_official_rule_too(tmp_path: Path, randomise: Callable[[nn.Module, int], None]) -> None:
+    vit = Dinov2Model(Dinov2Config(hidden_size=64, num_hidden_layers=2, num_attention_heads=1, image_size=70, patch_size=14))
+    randomise(vit, 3)
+    vit.save_pretrained(tmp_path)
+    position = load_teacher(tmp_path, 98).position
+    torch.testing.assert_close(
+        position, official_plain_position(vit.embeddings.position_embeddings.detach(), 7), rtol=0, atol=1e-5
+    )
+
+
+# strict loading
+
+OLDER_NAMES = {
+    ".attention.q_proj.": ".attention.attention.query.",
+    ".attention.k_proj.": ".attention.attention.key.",
+    ".attention.v_proj.": ".attention.attention.value.",
+    ".attention.o_proj.": ".attention.output.dense.",
+}
+
+
+def older_names(state: Weights) -> Weights:
+    """The key names of the files on the hub."""
+    renamed = {}
+    for key, tensor in state.items():
+        for new, old in OLDER_NAMES.items():
+            key = key.replace(new, old)
+        renamed[key] = tensor.contiguous()
+    return renamed
+
+
+def test_the_hubs_older_key_names_load(tmp_path: Path, teacher_folder: Path) -> None:
+    state = older_names(Dinov2WithRegistersModel.from_pretrained(teacher_folder).state_dict())
+    expected_keys = {
+        "embeddings.register_tokens", "encoder.layer.0.attention.attention.query.weight",
+        "encoder.layer.3.attention.output.dense.bias", "encoder.layer.0.layer_scale1.lambda1", "encoder.layer.2.mlp.fc1.weight",
+        "layernorm.weight",
+    }  # fmt: skip
+    assert expected_keys <= state.keys()
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    shutil.copy(teacher_folder / "config.json", tmp_path)
+    images = torch.randn(1, 3, 56, 56)
+    newer, older = load_teacher(teacher_folder, 56), load_teacher(tmp_path, 56)
+    assert all(torch.equal(a, b) for a, b in zip(newer(images), older(images), strict=True))
+    assert newer.info.sha256 == older.info.sha256
+
+
+def lose_a_key(weights: Weights, key: str) -> None:
+    del weights[key]
+
+
+def add_a_key(weights: Weights, key: str) -> None:
+    weights[key.replace("weight", "surplus")] = torch.zeros(3)
+
+
+def misshape_a_key(weights: Weights, key: str) -> None:
+    weights[key] = weights[key][:-1].clone()
+
+
+@pytest.mark.parametrize("spoil", [lose_a_key, add_a_key, misshape_a_key])
+def test_weights_in_hub_format_must_fit_exactly(
+    tmp_path: Path, teacher_folder: Path, spoil: Callable[[Weights, str], None]
+) -> None:
+    shutil.copytree(teacher_folder, tmp_path / "teacher")
+    file = tmp_path / "teacher" / "model.safetensors"
+    weights = load_file(file)
+    spoil(weights, "encoder.layer.1.norm1.weight")
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(TrainingError, match=r"weights in .*teacher do not fit.*encoder\.layer\.1\.norm1\.(weight|surplus)"):
+        load_teacher(tmp_path / "teacher", 56)
+
+
+@pytest.mark.parametrize("key", ["blocks.1.norm1.weight", "blocks.2.attn.qkv.weight", "norm.weight"])
+@pytest.mark.parametrize("spoil", [lose_a_key, add_a_key, misshape_a_key])
+def test_official_weights_must_fit_exactly(tmp_path: Path, spoil: Callable[[Weights, str], None], key: str) -> None:
+    weights = official_weights(registers=2, swiglu=False)
+    spoil(weights, key)
+    torch.save(weights, tmp_path / "teacher.pth")
+    with pytest.raises(TrainingError, match="does not fit Dinov2WithRegistersModel"):
+        load_teacher(tmp_path / "teacher.pth", 56)
+
+
+def test_files_that_are_no_official_checkpoint_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "garbage.pth").write_bytes(b"not a checkpoint at all")
+    with pytest.raises(TrainingError, match=r"garbage\.pth is not a PyTorch checkpoint"):
+        load_teacher(tmp_path / "garbage.pth", 56)
+    torch.save({"model.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(TrainingError, match=r"other\.pth is not an official DINOv2 backbone: it lacks cls_token"):
+        load_teacher(tmp_path / "other.pth", 56)
+
+
+def test_other_architectures_are_refused(tmp_path: Path) -> None:
+    config = ViTConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=1, intermediate_size=64, image_size=56)
+    ViTModel(config).save_pretrained(tmp_path)
+    with pytest.raises(TrainingError, match="is a 'vit' model; a teacher is one of dinov2, dinov2_with_registers"):
+        load_teacher(tmp_path, 56)
+
+
+# the rest of the contract
+
+
+def test_the_teacher_is_frozen_and_stays_in_evaluation_mode(teacher_folder: Path) -> None:
+    teacher = load_teacher(teacher_folder, 56)
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    teacher.train()
+    nn.ModuleList([teacher]).train()
+    assert not any(module.training for module in teacher.modules())
+
+
+@pytest.mark.parametrize("input_size", [57, 0, -14, 13])
+def test_an_input_size_that_is_no_multiple_of_the_patch_is_refused(teacher_folder: Path, input_size: int) -> None:
+    with pytest.raises(TrainingError, match=rf"input size {input_size} is not a positive multiple of the teacher's patch, 14"):
+        load_teacher(teacher_folder, input_size)
+
+
+def test_an_unknown_source_is_refused_without_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # what HF_HUB_OFFLINE=1 sets at import
+    touched: list[object] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: touched.append(address))
+    with pytest.raises(TrainingError, match=r"no teacher at 'nobody/no-such-teacher': give 'compact', a folder in hub format"):
+        load_teacher("nobody/no-such-teacher", 56)
+    assert not touched
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no teacher at"):
+        load_teacher(tmp_path, 56)
+
+
+def test_the_fingerprint_follows_the_weights(tmp_path: Path, teacher_folder: Path) -> None:
+    first = load_teacher(teacher_folder, 56).info
+    assert first == load_teacher(teacher_folder, 98).info  # whatever the input size
+    vit = Dinov2WithRegistersModel.from_pretrained(teacher_folder)
+    with torch.no_grad():
+        vit.layernorm.bias[0] += 1e-3
+    vit.save_pretrained(tmp_path)
+    assert load_teacher(tmp_path, 56).info.sha256 != first.sha256
+
+
+def test_a_stand_in_is_flagged_wherever_it_lies(tmp_path: Path, teacher_folder: Path) -> None:
+    assert not load_teacher(teacher_folder, 56).info.stand_in
+    shutil.copytree(teacher_folder, tmp_path / "copy")
+    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config | {"stand_in": True}))
+    assert load_teacher(tmp_path / "copy", 56).info.stand_in
+
+
+@pytest.mark.skipif(not COMPACT_FOLDER.is_dir(), reason="the compact teacher is not there yet")
+def test_the_compact_teacher_loads_and_is_called_a_stand_in() -> None:
+    teacher = load_teacher("compact", 224)
+    assert (teacher.info.source, teacher.info.stand_in) == ("compact", True)
+    assert (teacher.depth, teacher.dim, teacher.registers, teacher.grid) == (12, 192, 4, 16)
+    hidden = teacher(torch.zeros(1, 3, 224, 224))
+    assert all(torch.isfinite(tokens).all() and tokens.shape == (1, 1 + 4 + 256, 192) for tokens in hidden)
+    assert sum(file.stat().st_size for file in COMPACT_FOLDER.iterdir()) <= 15e6
+
+
+def test_normalise_is_dinov2s_normalisation() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(1, 16, 16, 3)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]).double(), torch.tensor([0.229, 0.224, 0.225]).double()
+    expected = ((pixels.double() / 255 - mean) / std).permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(normalise(pixels), expected, rtol=0, atol=2e-6)
