@@ -89,18 +89,19 @@ def main(
     teacher: Annotated[str, typer.Option()] = "compact",
     one_vs_rest: Annotated[bool, typer.Option("--one-vs-rest", help="Each Fashion-MNIST class in turn as the normal one.")] = False,
     limit: Annotated[int, typer.Option(help="Training pictures of a class at most.")] = 2000,
+    every: Annotated[int, typer.Option(help="Score every n-th test picture only.")] = 1,
     output: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
 ) -> None:
     """Print the baseline's table."""
     network = load_teacher(teacher, input_size)
     rows: dict[str, dict[str, float]] = {}
-    test_samples = load_samples(layout, data, "test", [CLASSES[0]] if one_vs_rest else normal or [])
+    test_samples = load_samples(layout, data, "test", [CLASSES[0]] if one_vs_rest else normal or [])[::every]
     test = features(network, test_samples, "test features")
     for name in CLASSES if one_vs_rest else ["all"]:
         wanted = [name] if one_vs_rest else normal or []
         train = load_samples(layout, data, "train", wanted)
         train = [train[i] for i in np.random.default_rng(0).permutation(len(train))[: limit * max(1, len(wanted))]]
-        labelled = load_samples(layout, data, "test", wanted) if one_vs_rest else test_samples
+        labelled = load_samples(layout, data, "test", wanted)[::every] if one_vs_rest else test_samples
         rows[name] = baseline(network, features(network, train, f"{name}: training features"), test, labelled)
     if len(rows) > 1:
         rows["mean"] = {key: float(np.mean([row[key] for row in rows.values()])) for key in rows[CLASSES[0]]}

@@ -6,9 +6,10 @@ import logging
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -200,6 +201,12 @@ def main() -> None:
     logging.getLogger("training").setLevel(logging.INFO)
     try:
         app()
+    except ValidationError as error:  # a setting out of its range
+        _fail("; ".join(f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}" for e in error.errors()))
     except (TrainingError, ModelFormatError) as error:
-        Console(stderr=True).print(f"duet-train: {error}", style="bold red", markup=False, highlight=False)
-        sys.exit(2)
+        _fail(str(error))
+
+
+def _fail(reason: str) -> NoReturn:
+    Console(stderr=True).print(f"duet-train: {reason}", style="bold red", markup=False, highlight=False)
+    sys.exit(2)

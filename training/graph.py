@@ -77,13 +77,17 @@ class CalibratedGraph(nn.Module):
         outputs: dict[str, Tensor] = {}
         hazards = []
         if scores.local is not None and scores.anomaly_map is not None and self.calibration.local is not None:
-            logit = _logit(scores.local, self.calibration.local)
-            hazards.append(hazard_of_logit(logit))
-            outputs |= {"local_score": scores.local, "local_probability": logit.sigmoid(), "anomaly_map": scores.anomaly_map}
+            hazard = hazard_of_logit(_logit(scores.local, self.calibration.local))
+            hazards.append(hazard)
+            outputs |= {
+                "local_score": scores.local,
+                "local_probability": probability(hazard),
+                "anomaly_map": scores.anomaly_map,
+            }
         if scores.semantic is not None and self.calibration.semantic is not None:
-            logit = _logit(scores.semantic, self.calibration.semantic)
-            hazards.append(hazard_of_logit(logit))
-            outputs |= {"semantic_score": scores.semantic, "semantic_probability": logit.sigmoid()}
+            hazard = hazard_of_logit(_logit(scores.semantic, self.calibration.semantic))
+            hazards.append(hazard)
+            outputs |= {"semantic_score": scores.semantic, "semantic_probability": probability(hazard)}
         joint = joint_hazard(hazards)
         return outputs | {"joint_probability": probability(joint), "joint_score": joint}
 

@@ -25,5 +25,9 @@ def hazard_of_logit(logit: Tensor) -> Tensor:
 
 
 def probability(hazard: Tensor) -> Tensor:
-    """P(anomalous) = 1 - exp(-hazard), in [0, 1)."""
-    return -torch.expm1(-hazard)
+    """P(anomalous) = 1 - exp(-hazard), in [0, 1].
+
+    Written with t = tanh(hazard / 2): ONNX has no expm1, and 1 - exp, like Sigmoid there, loses digits of small probabilities.
+    """
+    t = torch.tanh(hazard / 2)
+    return 2 * t / (1 + t)

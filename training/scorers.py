@@ -50,7 +50,10 @@ class OnnxScorer:
 
     def __init__(self, file: Path) -> None:
         providers = [p for p in onnxruntime.get_available_providers() if p in {"CUDAExecutionProvider", "CPUExecutionProvider"}]
-        self._session = onnxruntime.InferenceSession(str(file), providers=providers)
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), providers=providers)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise TrainingError(f"{file} cannot be loaded: {error}") from error
         metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, file)
         self.input_size = metadata.input_size
         self.normal = metadata.training_data.normal

@@ -54,7 +54,7 @@ class Teacher(nn.Module):
         self.registers: int = getattr(config, "num_register_tokens", 0)
         self.patch_embeddings: nn.Module = vit.embeddings.patch_embeddings
         self.class_token = vit.embeddings.cls_token
-        self.register_tokens = vit.embeddings.register_tokens if self.registers else None
+        self.register_tokens = cast(Tensor, vit.embeddings.register_tokens) if self.registers else None
         self.register_buffer("position", resize_position(vit.embeddings.position_embeddings, self.grid, bool(self.registers)))
         self.layers: nn.ModuleList = vit.encoder.layer
         self.eval().requires_grad_(False)

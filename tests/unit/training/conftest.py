@@ -75,7 +75,8 @@ def good_pictures() -> MakePictures:
         phase, light = rng.uniform(0, 2 * np.pi, (count, 1, 1)), rng.uniform(0.8, 1.2, (count, 1, 1))
         grey = light * (128 + 60 * np.sin(x[None, :, None] + 0.3 * x[None, None, :] + phase))
         colour = grey[..., None] * np.array([1.0, 0.9, 0.7]) + rng.normal(0, 4, (count, 48, 48, 3))
-        return np.clip(colour, 0, 255).astype(np.uint8)
+        pictures: Pixels = np.clip(colour, 0, 255).astype(np.uint8)
+        return pictures
 
     return good_pictures
 

@@ -58,9 +58,9 @@ def test_rounding_never_moves_the_quantile(alpha: str) -> None:
 def test_the_sigmoid_is_quantile_and_robust_spread() -> None:
     scores = np.array([1.0, 2.0, 3.0, 4.0, 100.0])  # deviations from the median: 2, 1, 0, 1, 97
     sigmoid = fit_sigmoid(scores, 0.2)  # the fifth of six
-    assert (sigmoid.tau, sigmoid.sigma) == (100.0, pytest.approx(0.02 * 100))  # 1.4826 x 1 is below the floor
+    assert [sigmoid.tau, sigmoid.sigma] == pytest.approx([100.0, 0.02 * 100])  # 1.4826 x 1 is below the floor
     sigmoid = fit_sigmoid(scores, 0.4)
-    assert (sigmoid.tau, sigmoid.sigma) == (4.0, pytest.approx(1.4826))
+    assert [sigmoid.tau, sigmoid.sigma] == pytest.approx([4.0, 1.4826])
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 7.0])
@@ -140,10 +140,9 @@ def test_few_pictures_give_a_warning_that_names_the_remedy(caplog: pytest.LogCap
         calibrate(held_out(one_to(99)), alpha=0.01)
         assert not caplog.records
         calibrate(held_out(one_to(24)), alpha=0.01)
-    assert [record.getMessage() for record in caplog.records] == [
-        "24 held-out images cannot show a share of 0.01: the threshold is their largest score; expect up to 4.0 % false alarms, "
-        "or hold out 99 images"
-    ]
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.startswith("24 held-out images cannot show a share of 0.01: the threshold is their largest score")
+    assert message.endswith("expect up to 4.0 % false alarms, or hold out 99 images")
 
 
 @pytest.mark.parametrize(

@@ -138,3 +138,6 @@ def test_anything_else_is_no_model(tmp_path: Path) -> None:
             open_scorer(path)
     with pytest.raises(TrainingError, match=r"run\.json does not exist"):
         open_scorer(tmp_path)
+    (tmp_path / "garbage.onnx").write_bytes(b"no graph at all")
+    with pytest.raises(TrainingError, match=r"garbage\.onnx cannot be loaded"):
+        open_scorer(tmp_path / "garbage.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from training import pretrain as module
+from training.files import write_beside
 from training.pretrain import PretrainBatches, PretrainSettings, load_photos, pretrain
 from training.teacher import load_teacher
 
@@ -58,10 +60,8 @@ def test_it_has_learnt_something(pretrained: Path, photos: list[Pixels], picture
 def test_an_interrupted_pre_training_ends_as_an_unbroken_one_bit_for_bit(
     tmp_path: Path, pretrained: Path, photos: list[Pixels], pictures: list[Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_beside = module.write_beside
-
-    def interrupted(path: Path, write: object) -> None:
-        write_beside(path, write)  # type: ignore[arg-type]
+    def interrupted(path: Path, write: Callable[[Path], object]) -> None:
+        write_beside(path, write)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -77,7 +77,7 @@ def test_another_teacher_under_the_same_name_is_noticed(
     other = shutil.copytree(settings.teacher, tmp_path / "teacher")
     vit = Dinov2WithRegistersModel.from_pretrained(other)
     with torch.no_grad():
-        vit.embeddings.cls_token += 0.01
+        vit.embeddings.cls_token.add_(0.01)
     vit.save_pretrained(other)
     description = json.loads(run.description_file.read_text())
     description["settings"]["teacher"] = str(other)

@@ -24,8 +24,8 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    a, b = a.double().flatten(), b.double().flatten()
-    return (a @ b / (a.norm() * b.norm())).item()
+    a, b = a.detach().double().flatten(), b.detach().double().flatten()
+    return float(a @ b / (a.norm() * b.norm()))
 
 
 def test_middle_blocks_are_dinomalys() -> None:
@@ -78,8 +78,8 @@ def test_hard_mining_scales_the_gradient_of_easy_points_alone(hard_share: float)
     plain, mined = (random(GROUPS, N, PATCHES, DIM, seed=1).requires_grad_() for _ in range(2))
     without, with_mining = local_loss(target, plain), local_loss(target, mined, hard_share)
     assert torch.equal(without, with_mining)
-    without.sum().backward()
-    with_mining.sum().backward()
+    torch.autograd.backward(without.sum())
+    torch.autograd.backward(with_mining.sum())
     assert plain.grad is not None
     assert mined.grad is not None
     hard = int(N * PATCHES * (1 - hard_share))
@@ -121,7 +121,7 @@ def test_the_encoder_student_is_taught_class_tokens_alone(teacher: Teacher) -> N
     target, predicted = encoder.targets(hidden), encoder(images)
     assert target.shape == predicted.shape == (2, 2, 64)
     assert all(torch.equal(target[i], hidden[block][:, 0]) for i, block in enumerate((2, 3)))
-    semantic_loss(target, predicted).sum().backward()
+    torch.autograd.backward(semantic_loss(target, predicted).sum())
     for block, tokens in enumerate(hidden):
         if block < 2:
             assert tokens.grad is None
@@ -130,6 +130,16 @@ def test_the_encoder_student_is_taught_class_tokens_alone(teacher: Teacher) -> N
             assert tokens.grad[:, 0].abs().min() > 0
             assert not tokens.grad[:, 1:].any()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in encoder.parameters())
+
+
+def test_the_encoder_student_answers_with_the_class_tokens_of_its_last_blocks(teacher: Teacher) -> None:
+    encoder = EncoderStudent(teacher, depth=3, taught_blocks=2).eval()
+    outputs: list[Tensor] = []
+    for layer in encoder.layers:
+        layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    predicted = encoder(random(2, 3, 56, 56))
+    for place, head in enumerate(encoder.heads):
+        torch.testing.assert_close(predicted[place], head(outputs[1 + place][:, 0]))
 
 
 def test_the_encoder_student_starts_from_weights_of_its_own(teacher: Teacher) -> None:
@@ -148,7 +158,7 @@ def test_zero_input_gives_no_nan(teacher: Teacher) -> None:
     for hidden in (teacher(images), zero):
         local = local_loss(decoder.targets(hidden), decoder(hidden), 0.5)
         semantic = semantic_loss(encoder.targets(hidden), encoder(images))
-        (local.sum() + semantic.sum()).backward()
+        torch.autograd.backward(local.sum() + semantic.sum())
         assert local.isfinite().all()
         assert semantic.isfinite().all()
     parameters = [*decoder.parameters(), *encoder.parameters()]
@@ -162,7 +172,7 @@ def test_linear_attention_of_dead_keys_gives_no_nan() -> None:
         attention.qkv.bias.fill_(-200.0)  # elu + 1 is exactly zero: no key has any weight
     x = random(1, 3, 4).requires_grad_()
     out = attention(x)
-    out.sum().backward()
+    torch.autograd.backward(out.sum())
     assert out.isfinite().all()
     assert x.grad is not None
     assert x.grad.isfinite().all()
