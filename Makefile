@@ -27,7 +27,7 @@ lint: $(VENV)/.dev-$(RUNTIME) ## check style and formatting
 	@$(VENV)/bin/ruff format --check
 
 types: $(VENV)/.dev-$(RUNTIME) ## check the type annotations
-	@$(VENV)/bin/mypy service training client
+	@$(VENV)/bin/mypy service training client benchmarks
 
 # Real test data that Debian packages. Root installs them; others are told, and the tests that need them are skipped.
 debian-packages:

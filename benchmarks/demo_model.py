@@ -1,6 +1,7 @@
 """The demo model on pictures it never saw: the figures of its model card.
 
-    duet-train render --output runs/parts --kind washer --kind gear --kind connector --good 1000 --defective 120 --size 112 --seed 1
+    duet-train render --output runs/parts --kind washer --kind gear --kind connector \
+        --good 1000 --defective 120 --size 112 --seed 1
     duet-train render --output runs/unseen --kind label --good 200 --defective 0 --size 112 --seed 1
     python -m benchmarks.demo_model models/demo/1/model.onnx --parts runs/parts --unseen runs/unseen \
         --fashion-mnist /usr/share/datasets/fashion-mnist
@@ -37,7 +38,11 @@ def main(
     scorer = OnnxScorer(model)
     tested = load_samples("mvtec", parts, "test")
     good_parts = [sample for sample in tested if sample.label == GOOD]
-    strangers = [replace(s, label=ANOMALOUS, defect="unseen kind", masks=()) for split in ("train", "test") for s in load_samples("mvtec", unseen, split)]
+    strangers = [
+        replace(s, label=ANOMALOUS, defect="unseen kind", masks=())
+        for split in ("train", "test")
+        for s in load_samples("mvtec", unseen, split)
+    ]
     tasks: dict[str, Sequence[Sample]] = {
         "defective against good parts": tested,
         "unseen kind against good parts": good_parts + strangers,

@@ -80,7 +80,7 @@ def _score(url: str, file: Path) -> dict[str, Any]:
     return answer
 
 
-def _draw_one(cell: Any, file: Path, answer: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's SubFigure is untyped here
+def _draw_one(cell: Any, file: Path, answer: dict[str, Any]) -> None:
     anomalous = answer["anomalous"]
     picture, heat = cell.subplots(1, 2)
     picture.imshow(Image.open(file).convert("RGB"))

@@ -3,9 +3,9 @@
     python -m benchmarks.nearest_neighbour --data PATH --layout mvtec --input-size 224
     python -m benchmarks.nearest_neighbour --data PATH --layout fmnist --input-size 112 --one-vs-rest
 
-Semantic: distance of the class token to its nearest neighbour among the good training pictures. Local: distance of each patch to
-its nearest neighbour among a random memory of good patches (PatchCore without its coreset), then the same smoothing and top 1 %
-as Duet's local score. Nothing is trained.
+Semantic: distance of the class token to its nearest neighbour among the good training pictures. Local: distance of each patch
+to its nearest neighbour among a random memory of good patches (PatchCore without its coreset), then the same smoothing and top
+1 % as Duet's local score. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def nearest(memory: Array, queries: Array) -> Array:
     return found
 
 
-def baseline(teacher: Teacher, train: tuple[Array, Array], test: tuple[Array, Array], samples: Sequence[Sample]) -> dict[str, float]:
+def baseline(
+    teacher: Teacher, train: tuple[Array, Array], test: tuple[Array, Array], samples: Sequence[Sample]
+) -> dict[str, float]:
     """AUROC of class tokens and patches, for features as `features` gives them."""
     labels = [sample.label for sample in samples]
     scores = {"image_auroc/semantic": image_auroc(nearest(train[0], test[0]), labels)}
@@ -87,7 +89,9 @@ def main(
     input_size: Annotated[int, typer.Option()] = 224,
     normal: Annotated[list[str] | None, typer.Option()] = None,
     teacher: Annotated[str, typer.Option()] = "compact",
-    one_vs_rest: Annotated[bool, typer.Option("--one-vs-rest", help="Each Fashion-MNIST class in turn as the normal one.")] = False,
+    one_vs_rest: Annotated[
+        bool, typer.Option("--one-vs-rest", help="Each Fashion-MNIST class in turn as the normal one.")
+    ] = False,
     limit: Annotated[int, typer.Option(help="Training pictures of a class at most.")] = 2000,
     every: Annotated[int, typer.Option(help="Score every n-th test picture only.")] = 1,
     output: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,

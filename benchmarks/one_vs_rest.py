@@ -46,7 +46,9 @@ def main(
             _train_command("evaluate", str(run), *source, "--every", str(every), "--report", str(run))
         rows[name] = json.loads((run / "metrics.json").read_text())
     table = Table("normal", *BRANCHES, "false alarms", title="Fashion-MNIST one-vs-rest, image AUROC in per cent")
-    figures = {name: [row[f"image_auroc/{branch}"] for branch in BRANCHES] + [row["false_alarm_rate"]] for name, row in rows.items()}
+    figures = {
+        name: [row[f"image_auroc/{branch}"] for branch in BRANCHES] + [row["false_alarm_rate"]] for name, row in rows.items()
+    }
     for name, values in (figures | {"mean": list(np.mean(list(figures.values()), axis=0))}).items():
         table.add_row(name, *(f"{100 * value:.2f}" for value in values))
     Console().print(table)

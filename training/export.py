@@ -25,6 +25,7 @@ from .run_folder import RunFolder
 log = logging.getLogger(__name__)
 
 OPSET = 23  # the first with Attention as one operator
+HALF_MINIMUM = 1024  # elements from which storing in half precision is worth a node
 PARITY_BATCHES = (1, 2, 5)
 PARITY_TOLERANCE = 1e-4
 LICENCE = "Apache-2.0"
@@ -47,6 +48,7 @@ def export_run(
     with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
         file = Path(scratch) / MODEL_FILE
         _write_graph(graph, description.settings.input_size, file)
+        _store_half(file)
         parity = check_parity(graph, file, run.held_out())
         calibration = outcome.calibration
         metadata = ModelMetadata(
@@ -91,6 +93,30 @@ def _write_graph(graph: CalibratedGraph, size: int, file: Path) -> None:
             external_data=False,
             verbose=False,
         )
+
+
+def _store_half(file: Path) -> None:
+    """Store weights that half precision holds exactly in half the bytes; a Cast restores them when the session is made.
+
+    The students' weights are rounded so (see RunFolder.raw_graph), the compact teacher's too. What is not exact stays float32.
+    """
+    model = onnx.load(file)
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < HALF_MINIMUM:
+            continue
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            continue
+        stored = f"{tensor.name}.half"
+        casts.append(onnx.helper.make_node("Cast", [stored], [tensor.name], to=onnx.TensorProto.FLOAT))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(half, stored))
+    kept = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(casts + kept)
+    onnx.save(model, file)
 
 
 def check_parity(graph: CalibratedGraph, file: Path, pictures: npt.NDArray[np.uint8]) -> Parity:

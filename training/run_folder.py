@@ -109,7 +109,10 @@ class RunFolder:
         return _map(self.held_out_file)
 
     def raw_graph(self, branches: Sequence[Branch] = ("local", "semantic")) -> RawGraph:
-        """The trained students with their teacher, in evaluation mode; raises TrainingError when the run is not finished."""
+        """The trained students, their weights rounded to half precision, with their teacher; in evaluation mode.
+
+        Raises TrainingError when the run is not finished.
+        """
         description = self.description()
         if not self.checkpoint_file.is_file():
             raise TrainingError(f"{self.checkpoint_file} is missing: the run was stopped early; go on with 'fit --resume'")
@@ -124,6 +127,8 @@ class RunFolder:
             )
         decoder.load_state_dict(state["decoder"])
         encoder.load_state_dict(state["encoder"])
+        for student in (decoder, encoder):  # as the model file stores them, so that both score alike
+            student.half().float()
         return RawGraph(teacher, decoder if "local" in branches else None, encoder if "semantic" in branches else None).eval()
 
     def calibrated_graph(self) -> CalibratedGraph:
