@@ -54,7 +54,7 @@ def write(
         Image.fromarray(next(s for s in clothes if s.category == category).pixels()).convert("L").save(encoded, "PNG")
         chosen[name] = encoded.getvalue()
     for name, data in chosen.items():
-        write_beside(output / f"{name}.png", lambda path, data=data: path.write_bytes(data))
+        _save(output / f"{name}.png", data)
 
 
 @app.command()
@@ -71,6 +71,10 @@ def draw(
     for cell, (file, answer) in zip(figure.subfigures(rows, COLUMNS, squeeze=False).flat, answers.items(), strict=False):
         _draw_one(cell, file, answer)
     write_beside(output, lambda path: figure.savefig(path, format="png", dpi=100))
+
+
+def _save(file: Path, data: bytes) -> None:
+    write_beside(file, lambda path: path.write_bytes(data))
 
 
 def _score(url: str, file: Path) -> dict[str, Any]:

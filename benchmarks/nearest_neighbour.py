@@ -48,7 +48,7 @@ def features(teacher: Teacher, samples: Sequence[Sample], title: str) -> tuple[A
             batch = [resize_square(sample.pixels(), teacher.input_size) for sample in samples[start : start + BATCH]]
             hidden = teacher(normalise(torch.from_numpy(np.stack(batch))))
             middle = torch.stack([hidden[i][:, 1 + teacher.registers :] for i in middle_blocks(teacher.depth)])
-            groups = middle.unflatten(0, (GROUPS, -1)).mean(1)
+            groups = torch.stack([group.mean(0) for group in middle.chunk(GROUPS)])
             classes.append(F.normalize(hidden[-1][:, 0], dim=-1).numpy())
             patches.append(torch.cat(list(F.normalize(groups, dim=-1)), dim=-1).numpy())
             for _ in batch:
