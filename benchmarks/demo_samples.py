@@ -67,7 +67,7 @@ def draw(
     files = sorted(samples.glob("*.png"), key=lambda file: (("good", "bad", "wrong").index(file.stem.split("_")[0]), file.stem))
     answers = {file: _score(url, file) for file in files}
     rows = -(-len(files) // COLUMNS)
-    figure = Figure(figsize=(COLUMNS * 2.35, rows * 3.35), layout="constrained", facecolor="white")
+    figure = Figure(figsize=(COLUMNS * 2.35, rows * 2.2), layout="constrained", facecolor="white")
     for cell, (file, answer) in zip(figure.subfigures(rows, COLUMNS, squeeze=False).flat, answers.items(), strict=False):
         _draw_one(cell, file, answer)
     write_beside(output, lambda path: figure.savefig(path, format="png", dpi=100))

@@ -23,6 +23,7 @@ Scores = npt.NDArray[np.float64]
 
 DEFAULT_ALPHA = 0.01
 SPREAD_FLOOR = 0.02  # of tau: held-out scores that are nearly equal must not make the probability a step
+LARGEST_LIMIT = 25.0  # joint score; the probability of a larger one rounds to 1, from which nothing is ever anomalous
 JUST_ABOVE = 1 + 1e-6  # the picture that sets the threshold stays good
 BATCH = 16
 
@@ -79,7 +80,14 @@ def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Cali
         pixel=None if scores.map_maximum is None else fit_sigmoid(scores.map_maximum, alpha),
         images=count,
     )
-    return calibration, -math.expm1(-upper_quantile(joint_score(scores, calibration), alpha) * JUST_ABOVE)
+    limit = upper_quantile(joint_score(scores, calibration), alpha) * JUST_ABOVE
+    if limit > LARGEST_LIMIT:
+        log.warning(
+            "over %g of the held-out good pictures score like clear defects: the threshold is cut, and rejects more than asked "
+            "for; look for bad pictures among the good ones",
+            alpha,
+        )
+    return calibration, -math.expm1(-min(limit, LARGEST_LIMIT))
 
 
 def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:

@@ -72,7 +72,7 @@ def fit(
     else:
         settings = FitSettings(
             teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, encoder_depth=encoder_depth,
-            held_out_share=held_out_share, seed=seed,
+            held_out_share=held_out_share, alpha=alpha, seed=seed,
         )  # fmt: skip
         if not data:
             raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")
@@ -83,7 +83,7 @@ def fit(
         run = prepare_run(output, settings, training, held_out, facts)
     if not fit_run(run):
         raise TrainingError(f"stopped, nothing is lost; go on with: duet-train fit --resume --output {output}")
-    outcome = calibrate_run(run, alpha)
+    outcome = calibrate_run(run, run.description().settings.alpha)
     Console().print(f"{output}: trained and calibrated on {outcome.calibration.images} held-out pictures; export it with")
     Console().print(f"  duet-train export {output} --name NAME", highlight=False)
 

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,9 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
+from pydantic import TypeAdapter
 
-from service.model_format import INPUT, METADATA_KEY, MODEL_FILE, Branch, ModelMetadata, Parity, versions
+from service.model_format import INPUT, METADATA_KEY, MODEL_FILE, Branch, ModelMetadata, ModelName, Parity, versions
 
 from .errors import TrainingError
 from .graph import CalibratedGraph
@@ -43,6 +45,7 @@ def export_run(
     Raises TrainingError where ONNX Runtime's scores differ from torch's by more than 1e-4 on held-out pictures at batch 1, 2
     and 5; nothing is written then.
     """
+    TypeAdapter(ModelName).validate_python(name)  # before the work, not after it
     description, outcome = run.description(), run.calibration()
     graph = CalibratedGraph(run.raw_graph(branches), outcome.calibration).eval()
     with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
@@ -78,8 +81,10 @@ def export_run(
 
 
 def _write_graph(graph: CalibratedGraph, size: int, file: Path) -> None:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision's operators, which no graph here has
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # torch.export on its own code
         names = list(graph(example))
         torch.onnx.export(
             graph,

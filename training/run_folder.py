@@ -57,6 +57,7 @@ class FitSettings(BaseModel):
     local_weight: float = Field(default=1.0, gt=0, description="lambda_D")
     semantic_weight: float = Field(default=1.0, gt=0, description="lambda_E")
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
+    alpha: float = Field(default=0.01, gt=0, lt=1, description="share of good pictures that the threshold may reject")
     seed: int = Field(default=0, ge=0)
 
 

@@ -17,6 +17,7 @@ from transformers import (
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from service.model_format import TeacherInfo
 
@@ -137,6 +138,7 @@ def _build(config: Dinov2Config | Dinov2WithRegistersConfig, state: dict[str, Te
 
 
 def _from_hub_format(source: str | Path) -> Vit:
+    disable_progress_bar()  # of reading the weights, which takes a moment; downloads keep theirs
     try:
         model_type: str = AutoConfig.from_pretrained(source).model_type
         if model_type in MODELS:

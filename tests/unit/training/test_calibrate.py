@@ -193,3 +193,13 @@ def test_calibrating_anew_replaces_the_threshold(finished_run: RunFolder, copy_r
     assert run.calibration() == outcome != finished_run.calibration()
     joint = joint_score(held_out_scores(run.raw_graph(), run.held_out()), outcome.calibration)
     assert (joint >= score_threshold(outcome.threshold)).sum() == 12 - 7  # the seventh is the threshold: ceil(13 x 0.5)
+
+
+def test_outliers_among_the_good_cannot_make_everything_good(caplog: pytest.LogCaptureFixture) -> None:
+    """Two branches that are never high together: the joint quantile lies among clear defects of one or the other."""
+    local, semantic = np.linspace(1, 2, 400), np.linspace(1, 2, 400)
+    local[:3], semantic[3:6] = 1e6, 1e6
+    calibration, threshold = calibrate(HeldOutScores(local, semantic, local), alpha=0.01)
+    assert threshold < 1
+    assert "look for bad pictures" in caplog.text
+    assert (joint_score(HeldOutScores(local, semantic, local), calibration) >= score_threshold(threshold)).sum() == 6
