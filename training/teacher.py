@@ -138,7 +138,8 @@ def _build(config: Dinov2Config | Dinov2WithRegistersConfig, state: dict[str, Te
 
 
 def _from_hub_format(source: str | Path) -> Vit:
-    disable_progress_bar()  # of reading the weights, which takes a moment; downloads keep theirs
+    # of reading the weights, which takes a moment; downloads keep theirs
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         model_type: str = AutoConfig.from_pretrained(source).model_type
         if model_type in MODELS:
