@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from service.model_format import INPUT, METADATA_KEY, MODEL_FILE, Branch, ModelMetadata, ModelName, Parity, versions
 
@@ -45,7 +45,12 @@ def export_run(
     Raises TrainingError where ONNX Runtime's scores differ from torch's by more than 1e-4 on held-out pictures at batch 1, 2
     and 5; nothing is written then.
     """
-    TypeAdapter(ModelName).validate_python(name)  # before the work, not after it
+    try:
+        TypeAdapter(ModelName).validate_python(name)  # before the work, not after it
+    except ValidationError as error:
+        raise TrainingError(
+            f"name '{name}' cannot be a model's: use 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit"
+        ) from error
     description, outcome = run.description(), run.calibration()
     graph = CalibratedGraph(run.raw_graph(branches), outcome.calibration).eval()
     with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
