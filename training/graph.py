@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
-from service.model_format import BRANCH_OUTPUTS, INPUT, JOINT_OUTPUTS, MAP_SIZE, Branch, Calibration, Sigmoid
+from service.model_format import MAP_SIZE, Branch, Calibration, Sigmoid
 
 from .distance import cosine_distance
 from .noisy_or import hazard_of_logit, joint_hazard, probability
@@ -19,8 +19,6 @@ from .teacher import Teacher, normalise
 
 SMOOTHING_SIGMA = 4.0  # pixels of the 256 x 256 map
 TOP_SHARE = 0.01  # of the map's pixels, whose mean is the local score
-
-__all__ = ["BRANCH_OUTPUTS", "INPUT", "JOINT_OUTPUTS", "CalibratedGraph", "RawGraph", "RawScores"]
 
 
 class RawScores(NamedTuple):
