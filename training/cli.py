@@ -54,6 +54,9 @@ def fit(
     ] = None,
     held_out_share: Annotated[float, typer.Option(help="Share of good pictures set apart for calibration.")] = 0.1,
     alpha: Annotated[float, typer.Option(help="Share of good pictures that the threshold may reject.")] = 0.01,
+    spoilt_share: Annotated[
+        float, typer.Option(help="Share of pictures that the decoder student sees spoilt; 0 as in the paper.")
+    ] = 0.5,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --output, with the settings recorded there.")
@@ -72,7 +75,7 @@ def fit(
     else:
         settings = FitSettings(
             teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, encoder_depth=encoder_depth,
-            held_out_share=held_out_share, alpha=alpha, seed=seed,
+            held_out_share=held_out_share, alpha=alpha, spoilt_share=spoilt_share, seed=seed,
         )  # fmt: skip
         if not data:
             raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")
@@ -172,7 +175,7 @@ def pretrain(
     photos: Annotated[list[Path], typer.Option(help="Folder of large pictures, searched in depth; repeat it.")],
     data: DataOption,
     layout: LayoutOption,
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 2400,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 2600,
     seed: Annotated[int, typer.Option(help="Seed of weights and crops.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --output.")] = False,
 ) -> None:

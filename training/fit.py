@@ -7,18 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
+from torch.utils.data import DataLoader
 
 from service.model_format import TrainingData
 
+from .batches import Batch, Batches
 from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside, write_text
@@ -56,33 +54,6 @@ def prepare_run(
     return run
 
 
-class Batches(Dataset[Tensor]):
-    """Item i is the whole batch of step i, a pure function of (seed, i), so that a resumed run sees what an unbroken one would.
-
-    Classes take turns, so that a generalist model does not neglect the rarer ones (ours). Each goes through its pictures in a
-    new order every time. `class_counts` are the numbers of pictures of each class, in the order that `pictures` has them.
-    """
-
-    def __init__(self, pictures: npt.NDArray[np.uint8], class_counts: Sequence[int], batch_size: int, seed: int) -> None:
-        self.pictures, self.counts, self.batch_size, self.seed = pictures, class_counts, batch_size, seed
-        self.starts: list[int] = [0, *np.cumsum(class_counts).tolist()]
-
-    def __getitem__(self, step: int) -> Tensor:
-        turns = range(step * self.batch_size, (step + 1) * self.batch_size)
-        return torch.from_numpy(self.pictures[[self._index(turn) for turn in turns]])
-
-    def _index(self, turn: int) -> int:
-        turn, chosen = divmod(turn, len(self.counts))
-        epoch, place = divmod(turn, self.counts[chosen])
-        return self.starts[chosen] + int(_order(self.seed, chosen, epoch, self.counts[chosen])[place])
-
-
-@lru_cache(maxsize=256)
-def _order(seed: int, chosen: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    """Order of a class's pictures in one epoch."""
-    return np.random.default_rng([seed, chosen, epoch]).permutation(count)
-
-
 class Trainer:
     """Both students, their optimiser and the step they stand at; starts from the run's checkpoint where there is one."""
 
@@ -112,16 +83,21 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step = state["step"]
 
-    def train_on(self, batch: Tensor) -> dict[str, float]:
-        """One step on uint8 pictures [N, S, S, 3]; returns each branch's mean loss. Raises TrainingError where it diverges."""
+    def train_on(self, batch: Batch) -> dict[str, float]:
+        """One step; returns each branch's mean loss. Raises TrainingError where it diverges.
+
+        Where a picture has a spoilt copy, the decoder student sees that, and has to rebuild the features of the good one.
+        """
         settings = self.settings
         # dropout is a function of the step too, for the sake of resumed runs
         torch.manual_seed(settings.seed * 1_000_003 + self.step)
-        images = normalise(batch.to(self.device))
+        images, spoilt = (normalise(part.to(self.device)) for part in batch)
         with torch.autocast(self.device.type, torch.bfloat16):
             with torch.no_grad():
-                hidden = self.teacher(images)
-            rebuilt, class_tokens = self.decoder(hidden), self.encoder(images)
+                everything = self.teacher(torch.cat((images, spoilt)))
+            hidden = [tokens[: len(images)] for tokens in everything]
+            shown = [torch.cat((tokens[: len(images) - len(spoilt)], tokens[len(images) :])) for tokens in everything]
+            rebuilt, class_tokens = self.decoder(shown), self.encoder(images)
         hard_share = settings.hard_share * min(1.0, self.step / settings.hard_steps)
         local = local_loss(self.decoder.targets(hidden), rebuilt, hard_share)
         semantic = semantic_loss(self.encoder.targets(hidden), class_tokens)
@@ -158,12 +134,12 @@ def fit(run: RunFolder) -> bool:
     """
     trainer = Trainer(run)
     steps = trainer.settings.steps
-    batches = Batches(run.training(), run.description().class_counts, trainer.settings.batch_size, trainer.settings.seed)
+    batches = Batches(run.training(), run.description().class_counts, trainer.settings)
     loader = DataLoader(batches, batch_size=None, sampler=range(trainer.step, steps), num_workers=1, prefetch_factor=4)
     saved_at = time.monotonic()
     with Progress("training", steps, trainer.step) as bar, _stop_on_signal() as stop:
         for batch in loader:
-            bar.advance(trainer.train_on(batch), images=len(batch))
+            bar.advance(trainer.train_on(batch), images=len(batch.pictures))
             if stop:
                 break
             if time.monotonic() - saved_at > CHECKPOINT_SECONDS:

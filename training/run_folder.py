@@ -50,6 +50,7 @@ class FitSettings(BaseModel):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     hard_share: float = Field(default=0.9, ge=0, lt=1, description="final p of the hard mining")
     hard_steps: int = Field(default=1000, gt=0, description="steps over which p rises")
+    spoilt_share: float = Field(default=0.5, ge=0, le=1, description="pictures that the decoder student sees spoilt (ours)")
     taught_blocks: int = Field(default=4, gt=0)
     encoder_depth: int | None = Field(
         default=None, gt=0, description="blocks of the encoder student; half the teacher's if absent"

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from service.images import resize_square
 from service.model_format import TrainingData
+from training.batches import Batch, Batches
 from training.data import Sample
 from training.errors import TrainingError
-from training.fit import Batches, Trainer, fit, prepare_run
+from training.fit import Trainer, fit, prepare_run
 from training.run_folder import FitSettings, RunFolder
 
 NewRun = Callable[..., RunFolder]
@@ -30,9 +31,13 @@ NewRun = Callable[..., RunFolder]
 PATIENCE = 120.0  # seconds, on a busy machine
 
 
+def batches_of(trainer: Trainer) -> Batches:
+    return Batches(trainer.run.training(), trainer.run.description().class_counts, trainer.settings)
+
+
 def test_training_lowers_both_losses(tmp_path: Path, new_run: NewRun) -> None:
     trainer = Trainer(new_run(tmp_path, steps=60, batch_size=8))
-    batches = Batches(trainer.run.training(), [24], 8, seed=0)
+    batches = batches_of(trainer)
     losses = [trainer.train_on(batches[step]) for step in range(60)]
     for branch in ("local", "semantic"):
         values = [step[branch] for step in losses]
@@ -43,7 +48,7 @@ def test_training_lowers_both_losses(tmp_path: Path, new_run: NewRun) -> None:
 def test_training_leaves_the_teacher_as_it_was(tmp_path: Path, new_run: NewRun) -> None:
     trainer = Trainer(new_run(tmp_path))
     before = [parameter.clone() for parameter in trainer.teacher.parameters()]
-    trainer.train_on(Batches(trainer.run.training(), [24], 4, seed=0)[0])
+    trainer.train_on(batches_of(trainer)[0])
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.teacher.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in trainer.teacher.parameters())
 
@@ -71,7 +76,7 @@ def test_an_interrupted_run_ends_as_an_unbroken_one_bit_for_bit(
     train_on = Trainer.train_on
     for stop_after, asked_by in ((5, signal.SIGINT), (9, signal.SIGTERM)):
 
-        def stopped(self: Trainer, batch: Tensor, stop_after: int = stop_after, asked_by: int = asked_by) -> dict[str, float]:
+        def stopped(self: Trainer, batch: Batch, stop_after: int = stop_after, asked_by: int = asked_by) -> dict[str, float]:
             losses = train_on(self, batch)
             if self.step == stop_after:
                 signal.raise_signal(asked_by)
@@ -143,7 +148,7 @@ def test_ctrl_c_in_a_terminal_leaves_a_run_that_goes_on(
     trainer = Trainer(RunFolder(tmp_path / "run"))
     step = trainer.step
     assert 0 < step < 1_000_000
-    losses = trainer.train_on(Batches(trainer.run.training(), trainer.run.description().class_counts, 2, seed=0)[step])
+    losses = trainer.train_on(batches_of(trainer)[step])
     assert trainer.step == step + 1
     assert all(np.isfinite(value) for value in losses.values())
     assert not list((tmp_path / "run").glob(".*"))
@@ -178,7 +183,7 @@ def test_both_kinds_of_pictures_are_needed(
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_changes_nothing(tmp_path: Path, new_run: NewRun) -> None:
     trainer = Trainer(new_run(tmp_path))
-    batches = Batches(trainer.run.training(), [24], 4, seed=0)
+    batches = batches_of(trainer)
     trainer.train_on(batches[0])
     with torch.no_grad():
         next(trainer.decoder.blocks.parameters()).fill_(torch.nan)
@@ -192,29 +197,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_changes_nothing(tmp_path: Pa
     with pytest.raises(TrainingError, match="the loss is nan at step 1"):
         fit(trainer.run)
     assert trainer.run.checkpoint_file.read_bytes() == checkpoint
-
-
-@pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (3, 8), (7, 7)])
-def test_every_epoch_shows_every_picture_once(count: int, batch_size: int) -> None:
-    pictures = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=3)
-    batches = Batches(pictures, [count], batch_size, seed=3)
-    shown = torch.cat([batches[step] for step in range(2 * count)])[:, 0, 0, 0].tolist()
-    epochs = [shown[start : start + count] for start in range(0, len(shown) - count + 1, count)]
-    assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) > 1
-    assert torch.equal(batches[5], Batches(pictures, [count], batch_size, seed=3)[5])
-
-
-def test_classes_take_turns_whatever_their_sizes() -> None:
-    pictures = np.arange(12, dtype=np.uint8).reshape(-1, 1, 1, 1)
-    counts = [7, 2, 3]
-    batches = Batches(pictures, counts, 5, seed=0)
-    shown = torch.cat([batches[step] for step in range(42)]).flatten().tolist()
-    for chosen, members in enumerate((range(7), range(7, 9), range(9, 12))):
-        of_class = shown[chosen::3]
-        assert set(of_class) == set(members)
-        for start in range(0, len(of_class) - len(members) + 1, len(members)):
-            assert sorted(of_class[start : start + len(members)]) == list(members)
 
 
 def test_pictures_lie_by_class_in_the_order_of_the_normal_classes(

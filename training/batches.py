@@ -1,0 +1,54 @@
+"""What each step of the training is shown: good pictures in turns of their classes, and spoilt copies of some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .run_folder import FitSettings
+from .spoiling import spoil
+
+
+class Batch(NamedTuple):
+    """Pictures of one step, uint8 [N, S, S, 3], and spoilt copies [K, S, S, 3] of the last K of them."""
+
+    pictures: Tensor
+    spoilt: Tensor
+
+
+class Batches(Dataset[Batch]):
+    """Item i is the whole batch of step i, a pure function of (seed, i), so that a resumed run sees what an unbroken one would.
+
+    Classes take turns, so that a generalist model does not neglect the rarer ones (ours). Each goes through its pictures in a
+    new order every time. `class_counts` are the numbers of pictures of each class, in the order that `pictures` has them.
+    """
+
+    def __init__(self, pictures: npt.NDArray[np.uint8], class_counts: Sequence[int], settings: FitSettings) -> None:
+        self.pictures, self.counts, self.settings = pictures, class_counts, settings
+        self.starts: list[int] = [0, *np.cumsum(class_counts).tolist()]
+
+    def __getitem__(self, step: int) -> Batch:
+        count = self.settings.batch_size
+        rng = np.random.default_rng([self.settings.seed, step])
+        turns = step * count + rng.permutation(count)  # or classes would always be spoilt, or never
+        pictures = self.pictures[[self._index(int(turn)) for turn in turns]]
+        spoilt = spoil(pictures[count - round(self.settings.spoilt_share * count) :], pictures, rng)
+        return Batch(torch.from_numpy(pictures), torch.from_numpy(spoilt))
+
+    def _index(self, turn: int) -> int:
+        turn, chosen = divmod(turn, len(self.counts))
+        epoch, place = divmod(turn, self.counts[chosen])
+        return self.starts[chosen] + int(_order(self.settings.seed, chosen, epoch, self.counts[chosen])[place])
+
+
+@lru_cache(maxsize=256)
+def _order(seed: int, chosen: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
+    """Order of a class's pictures in one epoch."""
+    return np.random.default_rng([seed, chosen, epoch]).permutation(count)
