@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Train Duet's students on good pictures, and export them as one model file.",
 )  # fmt: skip
 Layout = StrEnum("Layout", ["mvtec", "folder", "fmnist", "cifar10"])
+Recipe = StrEnum("Recipe", ["duet", "paper"])
 BranchChoice = StrEnum("BranchChoice", ["both", "local", "semantic"])
 
 DataOption = Annotated[
@@ -54,9 +55,9 @@ def fit(
     ] = None,
     held_out_share: Annotated[float, typer.Option(help="Share of good pictures set apart for calibration.")] = 0.1,
     alpha: Annotated[float, typer.Option(help="Share of good pictures that the threshold may reject.")] = 0.01,
-    spoilt_share: Annotated[
-        float, typer.Option(help="Share of pictures that the decoder student sees spoilt; 0 as in the paper.")
-    ] = 0.5,
+    recipe: Annotated[
+        Recipe, typer.Option(help="duet: the decoder student learns to undo spoilt pictures; paper: dropout and hard mining.")
+    ] = Recipe.duet,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --output, with the settings recorded there.")
@@ -67,7 +68,7 @@ def fit(
     from .data import fingerprint, load_sources, split_held_out
     from .fit import fit as fit_run
     from .fit import prepare_run
-    from .run_folder import FitSettings, RunFolder
+    from .run_folder import PAPER, FitSettings, RunFolder
 
     run = RunFolder(output)
     if resume:
@@ -75,7 +76,8 @@ def fit(
     else:
         settings = FitSettings(
             teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, encoder_depth=encoder_depth,
-            held_out_share=held_out_share, alpha=alpha, spoilt_share=spoilt_share, seed=seed,
+            held_out_share=held_out_share, alpha=alpha, seed=seed,
+            **(PAPER if recipe == Recipe.paper else {}),
         )  # fmt: skip
         if not data:
             raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")

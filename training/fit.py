@@ -21,6 +21,7 @@ from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside, write_text
 from .noisy_or import joint_hazard
+from .optimizers import muon, scale_learning_rates
 from .progress import Progress
 from .run_folder import FitSettings, RunDescription, RunFolder, new_networks, store_pictures
 from .schedule import warmup_cosine
@@ -55,7 +56,7 @@ def prepare_run(
 
 
 class Trainer:
-    """Both students, their optimiser and the step they stand at; starts from the run's checkpoint where there is one."""
+    """Both students, their optimisers and the step they stand at; starts from the run's checkpoint where there is one."""
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
@@ -66,22 +67,31 @@ class Trainer:
         self.teacher, self.decoder, self.encoder = teacher.to(self.device), decoder.to(self.device), encoder.to(self.device)
         self.decoder.train()
         self.encoder.train()
-        self.optimizer = torch.optim.AdamW(
+        self.optimizers = self._new_optimizers()
+        self.step = 0
+        if run.checkpoint_file.exists():
+            state = torch.load(run.checkpoint_file, map_location=self.device, weights_only=True)
+            self.decoder.load_state_dict(state["decoder"])
+            self.encoder.load_state_dict(state["encoder"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.step = state["step"]
+
+    def _new_optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """Muon for the decoder student's matrices, AdamW for the rest of both students."""
+        settings = self.settings
+        matrices = [p for p in self.decoder.parameters() if p.ndim == 2]
+        vectors = [p for p in self.decoder.parameters() if p.ndim != 2]
+        adamw = torch.optim.AdamW(
             [
-                {"params": self.decoder.parameters(), "base_lr": settings.decoder_learning_rate},
+                {"params": vectors, "base_lr": settings.decoder_learning_rate},
                 {"params": self.encoder.parameters(), "base_lr": settings.encoder_learning_rate},
             ],
             weight_decay=settings.weight_decay,
             amsgrad=True,
             eps=1e-10,
         )
-        self.step = 0
-        if run.checkpoint_file.exists():
-            state = torch.load(run.checkpoint_file, map_location=self.device, weights_only=True)
-            self.decoder.load_state_dict(state["decoder"])
-            self.encoder.load_state_dict(state["encoder"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.step = state["step"]
+        return muon(matrices, settings.decoder_matrix_learning_rate, settings.weight_decay), adamw
 
     def train_on(self, batch: Batch) -> dict[str, float]:
         """One step; returns each branch's mean loss. Raises TrainingError where it diverges.
@@ -105,14 +115,15 @@ class Trainer:
         loss = joint_hazard((settings.local_weight * local, settings.semantic_weight * semantic)).mean()
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {loss.item()} at step {self.step}: lower the learning rates in a new run")
-        self.optimizer.zero_grad(set_to_none=True)
+        for network in (self.decoder, self.encoder):
+            network.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         for network in (self.decoder, self.encoder):  # each by itself: one branch's steep start must not starve the other
             nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
         factor = warmup_cosine(self.step, settings.steps, settings.warmup_steps, settings.final_learning_rate_share)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
-        self.optimizer.step()
+        scale_learning_rates(self.optimizers, factor)
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         return {"local": local.mean().item(), "semantic": semantic.mean().item()}
 
@@ -121,7 +132,7 @@ class Trainer:
         state = {
             "decoder": self.decoder.state_dict(),
             "encoder": self.encoder.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
         }
         write_beside(self.run.checkpoint_file, lambda path: torch.save(state, path))

@@ -3,7 +3,7 @@
 run.json          settings, teacher and training data, written once at the start
 training.npy      the training pictures at the model's input size, uint8 [M, S, S, 3]: each is decoded once
 held_out.npy      the good pictures set apart for calibration, likewise
-checkpoint.pt     both students, optimiser and step
+checkpoint.pt     both students, optimisers and step
 calibration.json  calibration, threshold and alpha
 """
 
@@ -33,7 +33,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class FitSettings(BaseModel):
-    """Everything that decides the outcome of a run, recorded in it. The recipe is Dinomaly's where the paper is silent."""
+    """Everything that decides the outcome of a run, recorded in it.
+
+    The decoder student learns to undo spoilt pictures (ours; see spoiling.py). The paper's way, with Dinomaly's values where it
+    is silent, is PAPER.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,16 +45,17 @@ class FitSettings(BaseModel):
     input_size: int = Field(default=392, gt=0, multiple_of=14)
     steps: int = Field(default=10_000, gt=0)
     batch_size: int = Field(default=16, gt=0)
-    decoder_learning_rate: float = Field(default=2e-3, gt=0)
+    decoder_learning_rate: float = Field(default=2e-3, gt=0, description="AdamW: biases and norms")
+    decoder_matrix_learning_rate: float = Field(default=1.2e-2, gt=0, description="Muon: its matrices")
     encoder_learning_rate: float = Field(default=5e-4, gt=0)
     final_learning_rate_share: float = Field(default=0.1, gt=0, le=1)
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     clip_norm: float = Field(default=0.1, gt=0)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    hard_share: float = Field(default=0.9, ge=0, lt=1, description="final p of the hard mining")
+    dropout: float = Field(default=0.05, ge=0, lt=1, description="of the noisy bottleneck")
+    hard_share: float = Field(default=0.0, ge=0, lt=1, description="final p of the hard mining")
     hard_steps: int = Field(default=1000, gt=0, description="steps over which p rises")
-    spoilt_share: float = Field(default=0.5, ge=0, le=1, description="pictures that the decoder student sees spoilt (ours)")
+    spoilt_share: float = Field(default=0.75, ge=0, le=1, description="pictures that the decoder student sees spoilt (ours)")
     taught_blocks: int = Field(default=4, gt=0)
     encoder_depth: int | None = Field(
         default=None, gt=0, description="blocks of the encoder student; half the teacher's if absent"
@@ -60,6 +65,9 @@ class FitSettings(BaseModel):
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
     alpha: float = Field(default=0.01, gt=0, lt=1, description="share of good pictures that the threshold may reject")
     seed: int = Field(default=0, ge=0)
+
+
+PAPER = {"spoilt_share": 0.0, "dropout": 0.2, "hard_share": 0.9}
 
 
 class RunDescription(BaseModel):

@@ -19,11 +19,11 @@ Pictures = npt.NDArray[np.uint8]  # [N, S, S, 3]
 Field = npt.NDArray[np.float32]  # [S, S] in 0..1, or [S, S, 3] in grey levels
 
 SUPERSAMPLING = 4
-MOST_SPOTS = 3  # in one picture
+MOST_SPOTS = 8  # in one picture
 
 
 def spoil(pictures: Pictures, donors: Pictures, rng: np.random.Generator) -> Pictures:
-    """A copy of each picture with one to three spots spoilt. `donors` [M, S, S, 3] are what foreign pieces are cut from."""
+    """A copy of each picture with one to eight spots spoilt. `donors` [M, S, S, 3] are what foreign pieces are cut from."""
     return np.stack([_spoil_one(picture, donors, rng) for picture in pictures]) if len(pictures) else pictures.copy()
 
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import TrainingError
 from ..files import write_beside
+from ..optimizers import muon, scale_learning_rates
 from ..progress import Progress
 from ..schedule import warmup_cosine
 from ..teacher import normalise
@@ -60,8 +61,7 @@ def pretrain(
     with Progress("pre-training", settings.steps, start) as bar:
         for step, batch in enumerate(loader, start):
             factor = warmup_cosine(step, settings.steps, settings.warmup_steps, final=1e-3)
-            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-                group["lr"] = group["base_lr"] * factor
+            scale_learning_rates(optimizers, factor)
             images = normalise(batch)
             with torch.autocast("cpu", torch.bfloat16):
                 patch_error, class_error = model(images, *source(images))
@@ -85,19 +85,11 @@ def pretrain(
 
 
 def _optimizers(model: CompactPretrainer, settings: PretrainSettings) -> tuple[torch.optim.Optimizer, ...]:
-    """Muon (kellerjordan.github.io/posts/muon) for the blocks' matrices, AdamW for everything else.
-
-    After equally many steps Muon's patch error is clearly the lower one, for a tenth more time a step.
-    """
+    """Muon for the blocks' matrices, AdamW for embeddings, heads and norms."""
     matrices = [p for p in model.vit.encoder.parameters() if p.ndim == 2]
     chosen = set(matrices)
     others = [p for p in model.parameters() if p not in chosen]
     decayed, plain = [p for p in others if p.ndim > 1], [p for p in others if p.ndim <= 1]
-    muon = torch.optim.Muon(
-        [{"params": matrices, "base_lr": settings.matrix_learning_rate}],
-        weight_decay=settings.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
-    )
     adamw = torch.optim.AdamW(
         [
             {"params": decayed, "weight_decay": settings.weight_decay, "base_lr": settings.learning_rate},
@@ -105,7 +97,7 @@ def _optimizers(model: CompactPretrainer, settings: PretrainSettings) -> tuple[t
         ],
         betas=(0.9, 0.98),
     )
-    return muon, adamw
+    return muon(matrices, settings.matrix_learning_rate, settings.weight_decay), adamw
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from training.batches import Batch
 from training.cli import Layout, app, main
 from training.data import LAYOUTS, Sample
 from training.errors import TrainingError
@@ -85,7 +86,7 @@ def test_resume_finishes_what_was_stopped(
 ) -> None:
     train_on = Trainer.train_on
 
-    def stopped(self: Trainer, batch: torch.Tensor) -> dict[str, float]:
+    def stopped(self: Trainer, batch: Batch) -> dict[str, float]:
         signal.raise_signal(signal.SIGINT)
         return train_on(self, batch)
 
@@ -212,3 +213,10 @@ def test_help_needs_no_torch() -> None:
 
 def test_every_layout_can_be_chosen() -> None:
     assert list(Layout) == list(LAYOUTS)
+
+
+def test_the_papers_recipe_can_be_had(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    result = runner.invoke(app, arguments(data, teacher_folder, tmp_path / "run", "--recipe", "paper"))
+    assert result.exit_code == 0, result.output
+    settings = RunFolder(tmp_path / "run").description().settings
+    assert (settings.spoilt_share, settings.dropout, settings.hard_share) == (0.0, 0.2, 0.9)
