@@ -37,6 +37,11 @@ class HeldOutScores:
     map_maximum: Scores | None  # [N], largest value of each anomaly map
 
 
+def images_needed(alpha: float) -> int:
+    """The fewest held-out images from which a false-alarm rate of alpha can be promised."""
+    return math.ceil(1 / alpha - 1)
+
+
 def upper_quantile(scores: Scores, alpha: float) -> float:
     """The (1 - alpha) quantile for unseen data: of n good scores the ceil((n + 1)(1 - alpha))-th smallest, at most the largest.
 
@@ -68,11 +73,11 @@ def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Cali
     if not all(np.isfinite(s).all() for s in branches):
         raise TrainingError("a held-out image has a score that is not finite: the training diverged; lower the learning rate")
     count = len(branches[0])
-    if count < 1 / alpha - 1:
+    if count < images_needed(alpha):
         log.warning(
             "%d held-out images cannot show a share of %g: the threshold is their largest score; expect up to %.1f %% false "
             "alarms, or hold out %d images",
-            count, alpha, 100 / (count + 1), math.ceil(1 / alpha - 1),
+            count, alpha, 100 / (count + 1), images_needed(alpha),
         )  # fmt: skip
     calibration = Calibration(
         local=None if scores.local is None else fit_sigmoid(scores.local, alpha),

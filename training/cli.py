@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Train Duet's students on good pictures, and export them as one model file.",
 )  # fmt: skip
 Layout = StrEnum("Layout", ["mvtec", "folder", "fmnist", "cifar10"])
+LARGEST_HELD_OUT_SHARE = 0.2  # set apart without being asked to, where alpha needs more pictures than --held-out-share gives
 Recipe = StrEnum("Recipe", ["duet", "paper"])
 BranchChoice = StrEnum("BranchChoice", ["both", "local", "semantic"])
 
@@ -53,7 +54,9 @@ def fit(
     encoder_depth: Annotated[
         int | None, typer.Option(help="Blocks of the encoder student; half the teacher's if absent.")
     ] = None,
-    held_out_share: Annotated[float, typer.Option(help="Share of good pictures set apart for calibration.")] = 0.1,
+    held_out_share: Annotated[
+        float, typer.Option(help="Share of good pictures set apart for calibration; more if alpha needs it.")
+    ] = 0.1,
     alpha: Annotated[float, typer.Option(help="Share of good pictures that the threshold may reject.")] = 0.01,
     recipe: Annotated[
         Recipe, typer.Option(help="duet: the decoder student learns to undo spoilt pictures; paper: dropout and hard mining.")
@@ -64,7 +67,7 @@ def fit(
     ] = False,
 ) -> None:
     """Distil both students from good pictures, and calibrate them on good pictures set apart."""
-    from .calibrate import calibrate_run
+    from .calibrate import calibrate_run, images_needed
     from .data import fingerprint, load_sources, split_held_out
     from .fit import fit as fit_run
     from .fit import prepare_run
@@ -82,7 +85,9 @@ def fit(
         if not data:
             raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")
         samples = load_sources(_sources(data, layout), "train", normal or [])
-        training, held_out = split_held_out(samples, held_out_share, seed, minimum=1)
+        needed = images_needed(alpha)
+        affordable = needed <= LARGEST_HELD_OUT_SHARE * len(samples)
+        training, held_out = split_held_out(samples, held_out_share, seed, minimum=needed if affordable else 1)
         classes = tuple(dict.fromkeys(sample.category for sample in samples))
         facts = TrainingData(layout="+".join(layout), normal=classes, images=len(training), fingerprint=fingerprint(training))
         run = prepare_run(output, settings, training, held_out, facts)

@@ -33,7 +33,8 @@ def _spoil_one(picture: npt.NDArray[np.uint8], donors: Pictures, rng: np.random.
     for _ in range(rng.integers(1, MOST_SPOTS + 1)):
         cover = SHAPES[rng.integers(len(SHAPES))](size, rng) * rng.uniform(0.35, 1.0)
         spoilt += cover[..., None] * (_filling(spoilt, donors, rng) - spoilt)
-    return np.clip(spoilt + 0.5, 0, 255).astype(np.uint8)
+    rounded: npt.NDArray[np.uint8] = np.clip(spoilt + 0.5, 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _filling(picture: Field, donors: Pictures, rng: np.random.Generator) -> Field:
@@ -45,7 +46,8 @@ def _filling(picture: Field, donors: Pictures, rng: np.random.Generator) -> Fiel
         return _moved(donors[rng.integers(len(donors))].astype(np.float32), rng)
     if kind == 2:
         tone = rng.choice((-1.0, 1.0)) * rng.uniform(25, 120) + rng.normal(0, 8, 3)
-        return (picture + tone).astype(np.float32)
+        toned: Field = (picture + tone).astype(np.float32)
+        return toned
     colour = rng.uniform(0, 255) + rng.normal(0, 20, 3)
     return np.broadcast_to(colour.astype(np.float32), picture.shape)
 
@@ -83,8 +85,9 @@ def _blob(size: int, rng: np.random.Generator) -> Field:
     y, x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) / size
     centre, radius = rng.uniform(0.05, 0.95, 2), 1.4 * _radius(rng)
     inside = 1 - np.hypot(y - centre[0], x - centre[1]) / radius
-    cover: Field = np.clip((inside + 0.35 * noise[:size, :size]) * rng.uniform(2, 12), 0, 1).astype(np.float32)
-    return cover * (inside > -1)
+    cloud = np.clip((inside + 0.35 * noise) * rng.uniform(2, 12), 0, 1)
+    cover: Field = (cloud * (inside > -1)).astype(np.float32)
+    return cover
 
 
 def _radius(rng: np.random.Generator) -> float:
@@ -98,7 +101,8 @@ def _points(curve: npt.NDArray[np.float64], scale: int) -> list[tuple[float, flo
 def _drawn(size: int, paint: Callable[[ImageDraw.ImageDraw, int], None]) -> Field:
     canvas = Image.new("L", (SUPERSAMPLING * size, SUPERSAMPLING * size))
     paint(ImageDraw.Draw(canvas), SUPERSAMPLING * size)
-    return np.asarray(canvas.reduce(SUPERSAMPLING), dtype=np.float32) / 255
+    cover: Field = np.asarray(canvas.reduce(SUPERSAMPLING), dtype=np.float32) / np.float32(255)
+    return cover
 
 
 SHAPES = (_stroke, _facet, _blob)

@@ -66,6 +66,15 @@ def test_fit_records_what_it_was_told(run: Path) -> None:
     assert folder.calibration().alpha == 0.01
 
 
+@pytest.mark.parametrize(("alpha", "count"), [("0.2", 4), ("0.1", 2)])
+def test_as_many_are_held_out_as_alpha_needs_unless_that_takes_a_fifth(
+    data: Path, teacher_folder: Path, tmp_path: Path, alpha: str, count: int
+) -> None:
+    result = runner.invoke(app, arguments(data, teacher_folder, tmp_path / "run", "--alpha", alpha))
+    assert result.exit_code == 0, result.output
+    assert len(RunFolder(tmp_path / "run").held_out()) == count  # of 24; 9 would be needed for 0.1
+
+
 def test_held_out_pictures_are_never_trained_on(run: Path) -> None:
     folder = RunFolder(run)
     seen = {picture.tobytes() for picture in folder.training()}
