@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from service.model_format import Calibration, Sigmoid
 
+from .class_levels import ClassLevels, nearest_class, prototypes
 from .errors import TrainingError
 from .files import write_text
 from .graph import RawGraph
 from .progress import Progress
 from .run_folder import RunCalibration, RunFolder
+from .teacher import Teacher, normalise
 
 log = logging.getLogger(__name__)
 Scores = npt.NDArray[np.float64]
@@ -26,6 +30,7 @@ SPREAD_FLOOR = 0.02  # of tau: held-out scores that are nearly equal must not ma
 LARGEST_LIMIT = 25.0  # joint score; the probability of a larger one rounds to 1, from which nothing is ever anomalous
 JUST_ABOVE = 1 + 1e-6  # the picture that sets the threshold stays good
 BATCH = 16
+PROTOTYPE_IMAGES = 200  # of each class
 
 
 @dataclass(frozen=True)
@@ -105,10 +110,46 @@ def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
 
 def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibration:
     """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
-    calibration, threshold = calibrate(held_out_scores(run.raw_graph(), run.held_out()), alpha)
-    outcome = RunCalibration(calibration=calibration, threshold=threshold, alpha=alpha)
+    counts = run.description().class_counts
+    levels = class_levels(run.raw_graph(), run.training(), counts, run.held_out(), alpha) if len(counts) > 1 else None
+    calibration, threshold = calibrate(held_out_scores(run.raw_graph(levels=levels), run.held_out()), alpha)
+    outcome = RunCalibration(calibration=calibration, threshold=threshold, alpha=alpha, levels=levels)
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))
     return outcome
+
+
+def class_levels(
+    graph: RawGraph,
+    training: npt.NDArray[np.uint8],
+    class_counts: Sequence[int],
+    held_out: npt.NDArray[np.uint8],
+    alpha: float,
+) -> ClassLevels:
+    """Prototypes from training pictures; levels, the (1 - alpha) quantiles, from the held-out pictures nearest to each."""
+    starts = np.cumsum([0, *class_counts[:-1]])
+    chosen = [
+        np.linspace(s, s + n - 1, min(n, PROTOTYPE_IMAGES)).astype(int) for s, n in zip(starts, class_counts, strict=True)
+    ]
+    means = prototypes([class_tokens(graph.teacher, training[indices]) for indices in chosen])
+    owners = nearest_class(class_tokens(graph.teacher, held_out), means).numpy()
+    scores = held_out_scores(graph, held_out)
+
+    def of_classes(values: Scores | None) -> tuple[float, ...]:
+        if values is None:
+            return (1.0,) * len(class_counts)
+        owned = (values[owners == index] for index in range(len(class_counts)))
+        return tuple(upper_quantile(own if len(own) else values, alpha) for own in owned)
+
+    return ClassLevels(
+        prototypes=tuple(map(tuple, means.tolist())), local=of_classes(scores.local), semantic=of_classes(scores.semantic)
+    )
+
+
+@torch.inference_mode()
+def class_tokens(teacher: Teacher, pictures: npt.NDArray[np.uint8]) -> Tensor:
+    """The teacher's last class token [M, d] of pictures uint8 [M, S, S, 3]."""
+    batches = (torch.from_numpy(np.array(pictures[i : i + BATCH])) for i in range(0, len(pictures), BATCH))
+    return torch.cat([teacher(normalise(batch))[-1][:, 0] for batch in batches])
 
 
 @torch.inference_mode()

@@ -52,7 +52,7 @@ def export_run(
             f"name '{name}' cannot be a model's: use 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit"
         ) from error
     description, outcome = run.description(), run.calibration()
-    graph = CalibratedGraph(run.raw_graph(branches), outcome.calibration).eval()
+    graph = run.calibrated_graph(branches)
     with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
         file = Path(scratch) / MODEL_FILE
         _write_graph(graph, description.settings.input_size, file)

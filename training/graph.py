@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from service.model_format import MAP_SIZE, Branch, Calibration, Sigmoid
 
+from .class_levels import ClassLevels, LevelScale
 from .distance import cosine_distance
 from .noisy_or import hazard_of_logit, joint_hazard, probability
 from .students import DecoderStudent, EncoderStudent, semantic_loss
@@ -30,12 +31,22 @@ class RawScores(NamedTuple):
 
 
 class RawGraph(nn.Module):
-    """uint8 RGB pixels [N, S, S, 3] to raw scores. The teacher runs once for both students."""
+    """uint8 RGB pixels [N, S, S, 3] to raw scores. The teacher runs once for both students.
+
+    With `levels`, scores and map are scaled to the level of the class that the picture looks like.
+    """
 
     upsample: Tensor
 
-    def __init__(self, teacher: Teacher, decoder: DecoderStudent | None, encoder: EncoderStudent | None) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        decoder: DecoderStudent | None,
+        encoder: EncoderStudent | None,
+        levels: ClassLevels | None = None,
+    ) -> None:
         super().__init__()
+        self.scale = None if levels is None else LevelScale(levels)
         self.teacher, self.decoder, self.encoder = teacher, decoder, encoder
         self.register_buffer("upsample", smooth_upsampling(teacher.grid))
 
@@ -60,6 +71,12 @@ class RawGraph(nn.Module):
             local = anomaly_map.flatten(1).topk(int(TOP_SHARE * MAP_SIZE**2)).values.mean(1)
         if self.encoder is not None:
             semantic = semantic_loss(self.encoder.targets(hidden), self.encoder(images))
+        if self.scale is not None:
+            local_factor, semantic_factor = self.scale(hidden[-1][:, 0])
+            if local is not None and anomaly_map is not None:
+                local, anomaly_map = local * local_factor, anomaly_map * local_factor[:, None, None]
+            if semantic is not None:
+                semantic = semantic * semantic_factor
         return RawScores(local, semantic, anomaly_map)
 
 

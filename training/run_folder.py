@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.images import resize_square
 from service.model_format import Branch, Calibration, Probability, TrainingData
 
+from .class_levels import ClassLevels
 from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside
@@ -89,6 +90,7 @@ class RunCalibration(BaseModel):
     calibration: Calibration
     threshold: Probability
     alpha: float
+    levels: ClassLevels | None = Field(default=None, description="of a model of several classes")
 
 
 class RunFolder:
@@ -118,7 +120,7 @@ class RunFolder:
         """The held-out good pictures [M, S, S, 3], mapped from disk."""
         return _map(self.held_out_file)
 
-    def raw_graph(self, branches: Sequence[Branch] = ("local", "semantic")) -> RawGraph:
+    def raw_graph(self, branches: Sequence[Branch] = ("local", "semantic"), levels: ClassLevels | None = None) -> RawGraph:
         """The trained students, their weights rounded to half precision, with their teacher; in evaluation mode.
 
         Raises TrainingError when the run is not finished.
@@ -139,11 +141,13 @@ class RunFolder:
         encoder.load_state_dict(state["encoder"])
         for student in (decoder, encoder):  # as the model file stores them, so that both score alike
             student.half().float()
-        return RawGraph(teacher, decoder if "local" in branches else None, encoder if "semantic" in branches else None).eval()
+        decoder_or_none, encoder_or_none = decoder if "local" in branches else None, encoder if "semantic" in branches else None
+        return RawGraph(teacher, decoder_or_none, encoder_or_none, levels).eval()
 
-    def calibrated_graph(self) -> CalibratedGraph:
-        """The whole model of a finished and calibrated run."""
-        return CalibratedGraph(self.raw_graph(), self.calibration().calibration).eval()
+    def calibrated_graph(self, branches: Sequence[Branch] = ("local", "semantic")) -> CalibratedGraph:
+        """The model of a finished and calibrated run, whole or one branch of it."""
+        outcome = self.calibration()
+        return CalibratedGraph(self.raw_graph(branches, outcome.levels), outcome.calibration).eval()
 
 
 def new_networks(settings: FitSettings) -> tuple[Teacher, DecoderStudent, EncoderStudent]:

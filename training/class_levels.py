@@ -1,0 +1,56 @@
+"""Levels of the normal classes (ours): what one class's good pictures score must not hide another's defects.
+
+A generalist model knows classes that it rebuilds well and classes that it does not: the good photographs' scores lie above
+the machined parts' defects, and one threshold for both finds nothing on the parts. So both branches' scores are measured in
+units of the level of the class that a picture looks most like, by the teacher's class token. Between classes the level
+changes smoothly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+SHARPNESS = 50.0  # of the softmax over cosines: classes that differ by 0.1 are told apart by e^5
+
+
+class ClassLevels(BaseModel):
+    """What calibration measures: a prototype and a level of each branch for every normal class."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prototypes: tuple[tuple[float, ...], ...]  # mean unit class token of each class
+    local: tuple[float, ...]  # a high quantile of the class's good scores
+    semantic: tuple[float, ...]
+
+
+class LevelScale(nn.Module):
+    """Class tokens [N, d] to the factors by which each picture's scores are multiplied, [N] each; their mean logarithm is 0."""
+
+    prototypes: Tensor
+    log_factors: Tensor
+
+    def __init__(self, levels: ClassLevels) -> None:
+        super().__init__()
+        self.register_buffer("prototypes", F.normalize(torch.tensor(levels.prototypes), dim=-1))
+        logarithms = torch.tensor([levels.local, levels.semantic], dtype=torch.float64).log()
+        self.register_buffer("log_factors", (logarithms.mean(1, keepdim=True) - logarithms).float().T.contiguous())
+
+    def forward(self, class_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        likeness = F.normalize(class_tokens, dim=-1) @ self.prototypes.T
+        factors = (F.softmax(SHARPNESS * likeness, dim=-1) @ self.log_factors).exp()
+        return factors[:, 0], factors[:, 1]
+
+
+def prototypes(class_tokens: Sequence[Tensor]) -> Tensor:
+    """The mean unit token of each class [classes, d], from its class tokens [M, d]."""
+    return torch.stack([F.normalize(tokens, dim=-1).mean(0) for tokens in class_tokens])
+
+
+def nearest_class(class_tokens: Tensor, prototypes: Tensor) -> Tensor:
+    """The class whose prototype each token [N, d] points to most, [N]."""
+    return (F.normalize(class_tokens, dim=-1) @ F.normalize(prototypes, dim=-1).T).argmax(-1)
