@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-SHARPNESS = 50.0  # of the softmax over cosines: classes that differ by 0.1 are told apart by e^5
+SHARPNESS = 30.0  # of the softmax over classes: a class as far off as classes are on average weighs e^-30
 
 
 class ClassLevels(BaseModel):
@@ -36,13 +36,16 @@ class LevelScale(nn.Module):
 
     def __init__(self, levels: ClassLevels) -> None:
         super().__init__()
-        self.register_buffer("prototypes", F.normalize(torch.tensor(levels.prototypes), dim=-1))
+        directions = F.normalize(torch.tensor(levels.prototypes), dim=-1)
+        # of unit vectors 2 - 2 cos is the squared distance: in units of its mean, any teacher's tokens are alike
+        apart = torch.pdist(directions).square().mean().clamp_min(1e-6)
+        self.register_buffer("prototypes", directions * (2 * SHARPNESS / apart))
         logarithms = torch.tensor([levels.local, levels.semantic], dtype=torch.float64).log()
         self.register_buffer("log_factors", (logarithms.mean(1, keepdim=True) - logarithms).float().T.contiguous())
 
     def forward(self, class_tokens: Tensor) -> tuple[Tensor, Tensor]:
         likeness = F.normalize(class_tokens, dim=-1) @ self.prototypes.T
-        factors = (F.softmax(SHARPNESS * likeness, dim=-1) @ self.log_factors).exp()
+        factors = (F.softmax(likeness, dim=-1) @ self.log_factors).exp()
         return factors[:, 0], factors[:, 1]
 
 

@@ -1,0 +1,98 @@
+"""Levels of the classes: no class's good pictures may hide another's defects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from service.model_format import TrainingData
+from training.calibrate import HeldOutScores, calibrate_run, held_out_scores, upper_quantile
+from training.class_levels import ClassLevels, LevelScale, nearest_class, prototypes
+from training.data import Sample
+from training.export import export_run
+from training.fit import fit, prepare_run
+from training.run_folder import FitSettings, RunFolder
+from training.scorers import OnnxScorer, RunScorer
+
+EAST, NORTH = (1.0, 0.0, 0.0), (0.0, 2.0, 0.0)
+
+
+def test_a_picture_like_one_class_is_measured_by_its_level() -> None:
+    scale = LevelScale(ClassLevels(prototypes=(EAST, NORTH), local=(0.1, 0.4), semantic=(0.3, 0.3)))
+    local, semantic = scale(torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.5, 0.0]]))
+    torch.testing.assert_close(local, torch.tensor([2.0, 0.5]))
+    torch.testing.assert_close(semantic, torch.ones(2))
+
+
+def test_between_classes_the_level_changes_smoothly() -> None:
+    scale = LevelScale(ClassLevels(prototypes=(EAST, NORTH), local=(0.1, 0.4), semantic=(0.3, 0.3)))
+    angles = torch.linspace(0, torch.pi / 2, 1001)
+    local, _ = scale(torch.stack((angles.cos(), angles.sin(), torch.zeros_like(angles)), dim=-1))
+    assert (local.diff() <= 1e-6).all()
+    assert local.diff().abs().max() < 0.05
+    torch.testing.assert_close(local[500], torch.tensor(1.0), rtol=0, atol=1e-3)
+
+
+def test_prototypes_are_means_of_directions() -> None:
+    tokens = [torch.tensor([[1.0, 0.0], [0.0, 9.0]]), torch.tensor([[-4.0, 0.0]])]
+    found = prototypes(tokens)
+    torch.testing.assert_close(found, torch.tensor([[0.5, 0.5], [-1.0, 0.0]]))
+    assert nearest_class(torch.tensor([[5.0, 4.0], [-1.0, 0.2]]), found).tolist() == [0, 1]
+
+
+@pytest.fixture(scope="module")
+def two_classes(
+    tmp_path_factory: pytest.TempPathFactory, teacher_folder: Path, good_samples: Callable[[int, int], list[Sample]]
+) -> RunFolder:
+    """A run on stripes, which are easily rebuilt, and on noise, which is not."""
+
+    def samples(count: int, seed: int) -> list[Sample]:
+        noise = np.random.default_rng(seed).integers(0, 256, (count, 48, 48, 3), dtype=np.uint8)
+        return good_samples(count, seed) + [Sample(f"noise/{i}", picture, 0, "noise") for i, picture in enumerate(noise)]
+
+    settings = FitSettings(
+        teacher=str(teacher_folder), input_size=56, steps=40, batch_size=8, warmup_steps=2, encoder_depth=3, taught_blocks=2
+    )
+    facts = TrainingData(layout="folder", normal=("stripes", "noise"), images=48, fingerprint="0" * 64)
+    run = prepare_run(tmp_path_factory.mktemp("runs") / "two", settings, samples(24, 1), samples(20, 2), facts)
+    assert fit(run)
+    calibrate_run(run, alpha=0.1)
+    return run
+
+
+def quantiles(scores: HeldOutScores) -> list[float]:
+    """The local score's upper quantile of the stripes and of the noise."""
+    assert scores.local is not None
+    return [upper_quantile(part, 0.1) for part in (scores.local[:20], scores.local[20:])]
+
+
+def test_scaled_scores_of_the_classes_have_one_level(two_classes: RunFolder) -> None:
+    levels = two_classes.calibration().levels
+    assert levels is not None
+    plain = quantiles(held_out_scores(two_classes.raw_graph(), two_classes.held_out()))
+    scaled = quantiles(held_out_scores(two_classes.raw_graph(levels=levels), two_classes.held_out()))
+    assert max(plain) > 1.3 * min(plain)  # else there is nothing to show
+    assert max(scaled) < 1.05 * min(scaled)
+    assert levels.local == pytest.approx(plain)
+
+
+def test_every_class_keeps_its_share_of_false_alarms(two_classes: RunFolder) -> None:
+    outputs = RunScorer(two_classes).score(np.array(two_classes.held_out()))
+    alarms = outputs["joint_probability"] >= two_classes.calibration().threshold
+    assert max(alarms[:20].sum(), alarms[20:].sum()) <= 4  # of 20, where 2 are asked for
+
+
+def test_the_exported_file_scores_alike(two_classes: RunFolder, tmp_path: Path) -> None:
+    pictures = np.array(two_classes.held_out()[10:30])
+    expected = RunScorer(two_classes).score(pictures)
+    found = OnnxScorer(export_run(two_classes, "two", tmp_path)).score(pictures)
+    for name in ("local_score", "semantic_score", "joint_score", "anomaly_map"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_one_class_needs_no_levels(finished_run: RunFolder) -> None:
+    assert finished_run.calibration().levels is None
