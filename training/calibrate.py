@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -58,10 +59,15 @@ def upper_quantile(scores: Scores, alpha: float) -> float:
 
 
 def fit_sigmoid(scores: Scores, alpha: float) -> Sigmoid:
-    """tau the (1 - alpha) quantile, sigma 1.4826 times the median absolute deviation, floored at a share of tau."""
-    tau = upper_quantile(scores, alpha)
-    spread = 1.4826 * float(np.median(np.abs(scores - np.median(scores))))
-    return Sigmoid(tau=tau, sigma=max(spread, SPREAD_FLOOR * abs(tau), 1e-9))
+    """tau the (1 - alpha) quantile, sigma 1.4826 times the median absolute deviation, floored.
+
+    The floor is a share of tau, and (ours) the spread of the normal distribution with the same median and tau: the longer a
+    branch's tail of good scores, the deeper the deviation alone would push its other scores below the other branch's noise.
+    """
+    tau, median = upper_quantile(scores, alpha), float(np.median(scores))
+    spread = 1.4826 * float(np.median(np.abs(scores - median)))
+    tail = (tau - median) / NormalDist().inv_cdf(1 - alpha) if alpha < 0.5 else 0.0
+    return Sigmoid(tau=tau, sigma=max(spread, tail, SPREAD_FLOOR * abs(tau), 1e-9))
 
 
 def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Calibration, float]:

@@ -25,6 +25,7 @@ from training.calibrate import (
     upper_quantile,
 )
 from training.errors import TrainingError
+from training.metrics import image_auroc
 from training.run_folder import RunFolder
 
 Scores = npt.NDArray[np.float64]
@@ -56,11 +57,25 @@ def test_rounding_never_moves_the_quantile(alpha: str) -> None:
 
 
 def test_the_sigmoid_is_quantile_and_robust_spread() -> None:
-    scores = np.array([1.0, 2.0, 3.0, 4.0, 100.0])  # deviations from the median: 2, 1, 0, 1, 97
+    scores = np.array([1.0, 1.0, 3.0, 5.0, 5.1])  # deviations from the median: 2, 2, 0, 2, 2.1
     sigmoid = fit_sigmoid(scores, 0.2)  # the fifth of six
-    assert [sigmoid.tau, sigmoid.sigma] == pytest.approx([100.0, 0.02 * 100])  # 1.4826 x 1 is below the floor
-    sigmoid = fit_sigmoid(scores, 0.4)
-    assert [sigmoid.tau, sigmoid.sigma] == pytest.approx([4.0, 1.4826])
+    assert [sigmoid.tau, sigmoid.sigma] == pytest.approx([5.1, 1.4826 * 2])
+
+
+def test_a_long_tail_of_good_scores_widens_the_sigmoid() -> None:
+    scores = np.array([1.0, 2.0, 3.0, 4.0, 100.0])
+    sigmoid = fit_sigmoid(scores, 0.2)
+    assert [sigmoid.tau, sigmoid.sigma] == pytest.approx([100.0, (100 - 3) / 0.841621])  # the normal quantile of 0.8
+
+
+def test_a_branch_with_a_long_tail_does_not_drown_in_the_noise_of_the_other() -> None:
+    rng = np.random.default_rng(0)
+    local = np.append(rng.normal(0.04, 0.002, 985), rng.uniform(0.06, 0.1, 15))  # a few good pictures are rebuilt badly
+    calibration, _ = calibrate(held_out(local, rng.normal(0.1, 0.02, 1000)))
+    good, bad = rng.normal(0.04, 0.002, 1000), rng.normal(0.055, 0.002, 1000)  # told apart by local alone
+    noise = rng.normal(0.1, 0.02, 2000)
+    joint = joint_score(held_out(np.concatenate((good, bad)), noise), calibration)
+    assert image_auroc(joint, [0] * 1000 + [1] * 1000) > 0.75
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 7.0])
