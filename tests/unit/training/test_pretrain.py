@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from training import pretrain as module
 from training.files import write_beside
 from training.pretrain import PretrainBatches, PretrainSettings, load_photos, pretrain
+from training.pretrain import loop as module
 from training.teacher import load_teacher
 
 pytest.importorskip("efficientnet_lite_pytorch", reason="the extra 'pretrain' is not installed")
