@@ -4,7 +4,7 @@ run.json          settings, teacher and training data, written once at the start
 training.npy      the training pictures at the model's input size, uint8 [M, S, S, 3]: each is decoded once
 held_out.npy      the good pictures set apart for calibration, likewise
 checkpoint.pt     both students, optimisers and step
-calibration.json  calibration, threshold and alpha
+calibration.json  calibration, threshold, alpha and levels of the classes
 """
 
 from __future__ import annotations
@@ -141,8 +141,9 @@ class RunFolder:
         encoder.load_state_dict(state["encoder"])
         for student in (decoder, encoder):  # as the model file stores them, so that both score alike
             student.half().float()
-        decoder_or_none, encoder_or_none = decoder if "local" in branches else None, encoder if "semantic" in branches else None
-        return RawGraph(teacher, decoder_or_none, encoder_or_none, levels).eval()
+        return RawGraph(
+            teacher, decoder if "local" in branches else None, encoder if "semantic" in branches else None, levels
+        ).eval()
 
     def calibrated_graph(self, branches: Sequence[Branch] = ("local", "semantic")) -> CalibratedGraph:
         """The model of a finished and calibrated run, whole or one branch of it."""
