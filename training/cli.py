@@ -142,7 +142,7 @@ def evaluate(
     """Measure a model on a labelled test split. Normal are the classes that it was trained on, unless --normal names others."""
     from .data import load_sources
     from .evaluate import evaluate as measure
-    from .evaluate import metrics_table
+    from .measures import metrics_table
     from .report import write_report
     from .scorers import open_scorer
 

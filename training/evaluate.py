@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from rich.table import Table
 
 from service.images import resize_square
-from service.model_format import MAP_SIZE, score_threshold
+from service.model_format import score_threshold
 
 from .data import GOOD, Sample
 from .errors import TrainingError
-from .metrics import aupro, average_precision, f1_max, image_auroc, pixel_auroc
+from .measures import measure
 from .progress import Progress
 from .scorers import Scorer
 
 BATCH = 16
-# what each branch's pictures are ranked by: the joint score, because the probability of a clear defect rounds to 1
-RANKED_BY = {"local": "local_score", "semantic": "semantic_score", "joint": "joint_score"}
-IMAGE_METRICS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike], float]] = {
-    "image_auroc": image_auroc,
-    "image_ap": average_precision,
-    "image_f1_max": f1_max,
-}
 
 
 @dataclass(frozen=True)
@@ -48,18 +40,7 @@ def evaluate(scorer: Scorer, samples: Sequence[Sample]) -> Evaluation:
         )
     outputs, maps = _score_all(scorer, samples)
     anomalous = outputs["joint_score"] >= score_threshold(scorer.threshold)
-    metrics: dict[str, float] = {}
-    for branch, tensor in RANKED_BY.items():
-        if tensor in outputs:
-            metrics |= {f"{name}/{branch}": metric(outputs[tensor], labels) for name, metric in IMAGE_METRICS.items()}
-    categories = sorted({sample.category for sample in samples if sample.label == GOOD})
-    if len(categories) > 1:
-        metrics |= _per_category(samples, outputs, labels, categories)
-    masks = {index: samples[index].mask(MAP_SIZE) for index in maps}
-    if any(mask.any() for mask in masks.values()):
-        stacked_maps, stacked_masks = np.stack(list(maps.values())), np.stack(list(masks.values()))
-        metrics["pixel_auroc/local"] = pixel_auroc(stacked_maps, stacked_masks)
-        metrics["aupro/local"] = aupro(stacked_maps, stacked_masks)
+    metrics = measure(samples, outputs, maps)
     metrics["false_alarm_rate"] = float(anomalous[labels == GOOD].mean())
     metrics["detection_rate"] = float(anomalous[labels != GOOD].mean())
     metrics["good_images"] = float((labels == GOOD).sum())
@@ -86,39 +67,3 @@ def _score_all(
             for _ in batch:
                 bar.advance()
     return {name: np.concatenate(parts) for name, parts in found.items()}, maps
-
-
-def _per_category(
-    samples: Sequence[Sample], outputs: dict[str, npt.NDArray[np.float32]], labels: npt.NDArray[np.int_], categories: list[str]
-) -> dict[str, float]:
-    """AUROC within each category that has both labels, and their mean, beside the pooled figures."""
-    metrics: dict[str, float] = {}
-    names = np.array([sample.category for sample in samples])
-    for branch, tensor in RANKED_BY.items():
-        if tensor not in outputs:
-            continue
-        of_category = {
-            category: image_auroc(outputs[tensor][names == category], labels[names == category])
-            for category in categories
-            if 0 < labels[names == category].mean() < 1
-        }
-        metrics |= {f"image_auroc/{branch}/{category}": value for category, value in of_category.items()}
-        if of_category:
-            metrics[f"image_auroc_mean/{branch}"] = float(np.mean(list(of_category.values())))
-    return metrics
-
-
-def metrics_table(metrics: dict[str, float]) -> Table:
-    """The metrics as a table: a row a metric, a column a score, figures in per cent."""
-    table = Table("metric", *RANKED_BY, title=f"{metrics['good_images']:.0f} good, {metrics['anomalous_images']:.0f} anomalous")
-    rows: dict[str, dict[str, float]] = {}
-    for name, value in metrics.items():
-        parts = name.split("/")
-        if len(parts) > 1:
-            rows.setdefault(" ".join((parts[0], *parts[2:])), {})[parts[1]] = value
-    for name, row in rows.items():
-        table.add_row(name, *(f"{100 * row[branch]:.2f}" if branch in row else "" for branch in RANKED_BY))
-    table.add_section()
-    table.add_row("false alarm rate", "", "", f"{100 * metrics['false_alarm_rate']:.2f}")
-    table.add_row("detection rate", "", "", f"{100 * metrics['detection_rate']:.2f}")
-    return table

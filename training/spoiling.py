@@ -13,26 +13,33 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
-from scipy.ndimage import zoom
+from scipy.ndimage import gaussian_gradient_magnitude, zoom
 
 Pictures = npt.NDArray[np.uint8]  # [N, S, S, 3]
 Field = npt.NDArray[np.float32]  # [S, S] in 0..1, or [S, S, 3] in grey levels
+Place = npt.NDArray[np.float64]  # x and y, in 0..1
 
 SUPERSAMPLING = 4
 MOST_SPOTS = 8  # in one picture
+MISSING_SHARE = 0.4  # of pictures have something taken away, the others something added
+MOST_MISSING = 3
 
 
 def spoil(pictures: Pictures, donors: Pictures, rng: np.random.Generator) -> Pictures:
-    """A copy of each picture with one to eight spots spoilt. `donors` [M, S, S, 3] are what foreign pieces are cut from."""
+    """A copy of each picture, spoilt. `donors` [M, S, S, 3] are what foreign pieces are cut from."""
     return np.stack([_spoil_one(picture, donors, rng) for picture in pictures]) if len(pictures) else pictures.copy()
 
 
 def _spoil_one(picture: npt.NDArray[np.uint8], donors: Pictures, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    size = len(picture)
     spoilt = picture.astype(np.float32)
-    for _ in range(rng.integers(1, MOST_SPOTS + 1)):
-        cover = SHAPES[rng.integers(len(SHAPES))](size, rng) * rng.uniform(0.35, 1.0)
-        spoilt += cover[..., None] * (_filling(spoilt, donors, rng) - spoilt)
+    if rng.random() < MISSING_SHARE:
+        for place in _where_something_is(picture, int(rng.integers(1, MOST_MISSING + 1)), rng):
+            cover = (_facet, _blob)[rng.integers(2)](len(picture), place, rng)
+            spoilt += cover[..., None] * (_shifted(spoilt, rng) - spoilt)
+    else:
+        for place in rng.uniform(0.05, 0.95, (rng.integers(1, MOST_SPOTS + 1), 2)):
+            cover = SHAPES[rng.integers(len(SHAPES))](len(picture), place, rng) * rng.uniform(0.35, 1.0)
+            spoilt += cover[..., None] * (_filling(spoilt, donors, rng) - spoilt)
     rounded: npt.NDArray[np.uint8] = np.clip(spoilt + 0.5, 0, 255).astype(np.uint8)
     return rounded
 
@@ -57,34 +64,46 @@ def _moved(picture: Field, rng: np.random.Generator) -> Field:
     return np.rot90(moved, int(rng.integers(4)))
 
 
-def _stroke(size: int, rng: np.random.Generator) -> Field:
+def _shifted(picture: Field, rng: np.random.Generator) -> Field:
+    """By little and not turned, so that surfaces go on where they are covered."""
+    angle, length = rng.uniform(0, 2 * math.pi), len(picture) * rng.uniform(0.06, 0.16)
+    return np.roll(picture, (round(length * math.sin(angle)), round(length * math.cos(angle))), axis=(0, 1))
+
+
+def _where_something_is(picture: npt.NDArray[np.uint8], count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Places, x and y in 0..1 [count, 2], the likelier the more contrast there is."""
+    size = len(picture)
+    contrast = gaussian_gradient_magnitude(picture.mean(2, dtype=np.float32), size / 112).ravel() + 1e-3
+    y, x = np.divmod(rng.choice(size * size, count, p=contrast / contrast.sum()), size)
+    return np.stack((x, y), axis=1) / size
+
+
+def _stroke(size: int, place: Place, rng: np.random.Generator) -> Field:
     """A bent line of varying width: a scratch, a fibre, a crack."""
-    start = rng.uniform(0.05, 0.95, 2)
     angle, length = rng.uniform(0, 2 * math.pi), math.exp(rng.uniform(math.log(0.08), math.log(0.6)))
-    end = start + length * np.array((math.cos(angle), math.sin(angle)))
-    control = (start + end) / 2 + rng.normal(0, 0.25 * length, 2)
+    end = place + length * np.array((math.cos(angle), math.sin(angle)))
+    control = (place + end) / 2 + rng.normal(0, 0.25 * length, 2)
     t = np.linspace(0, 1, 24)[:, None]
-    curve = (1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end
+    curve = (1 - t) ** 2 * place + 2 * t * (1 - t) * control + t**2 * end
     width = max(1.0, size * math.exp(rng.uniform(math.log(0.006), math.log(0.03))))
     return _drawn(size, lambda draw, scale: draw.line(_points(curve, scale), fill=255, width=round(width * scale / size)))
 
 
-def _facet(size: int, rng: np.random.Generator) -> Field:
+def _facet(size: int, place: Place, rng: np.random.Generator) -> Field:
     """A turned rectangle, triangle or other polygon, round where it has many corners: a chip, a dent, a missing piece."""
     corners = rng.integers(3, 12)
     turns = rng.uniform(0, 2 * math.pi) + (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) * 2 * math.pi / corners
     outline = _radius(rng) * rng.uniform(0.7, 1.0, (corners, 1)) * np.stack((np.cos(turns), np.sin(turns)), axis=1)
-    outline = rng.uniform(0.05, 0.95, 2) + outline * (1, rng.uniform(0.4, 1.0))
+    outline = place + outline * (1, rng.uniform(0.4, 1.0))
     return _drawn(size, lambda draw, scale: draw.polygon(_points(outline, scale), fill=255))
 
 
-def _blob(size: int, rng: np.random.Generator) -> Field:
+def _blob(size: int, place: Place, rng: np.random.Generator) -> Field:
     """A cloud with soft or hard edges: a stain, a haze, wear."""
     cells = int(rng.integers(3, 9))
     noise = zoom(rng.standard_normal((cells, cells)).astype(np.float32), size / cells, order=1, grid_mode=True, mode="nearest")
     y, x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) / size
-    centre, radius = rng.uniform(0.05, 0.95, 2), 1.4 * _radius(rng)
-    inside = 1 - np.hypot(y - centre[0], x - centre[1]) / radius
+    inside = 1 - np.hypot(x - place[0], y - place[1]) / (1.4 * _radius(rng))
     cloud = np.clip((inside + 0.35 * noise) * rng.uniform(2, 12), 0, 1)
     cover: Field = (cloud * (inside > -1)).astype(np.float32)
     return cover

@@ -1,6 +1,18 @@
 """Image and pixel metrics of anomaly detection; higher scores mean more anomalous."""
 
 from .image import average_precision, f1_max, image_auroc
-from .pixel import aupro, pixel_auroc
+from .pixel import aupro, pixel_auroc, pixel_average_precision, pixel_f1_max, spro
+from .pixel_curve import PixelCurve, pixel_curve
 
-__all__ = ["aupro", "average_precision", "f1_max", "image_auroc", "pixel_auroc"]
+__all__ = [
+    "PixelCurve",
+    "aupro",
+    "average_precision",
+    "f1_max",
+    "image_auroc",
+    "pixel_auroc",
+    "pixel_average_precision",
+    "pixel_curve",
+    "pixel_f1_max",
+    "spro",
+]

@@ -1,4 +1,4 @@
-"""What every metric asks of its input."""
+"""What the metrics ask of their input."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 
-def checked(
+def same_shape(
     scores: npt.ArrayLike, truth: npt.ArrayLike, dimensions: int, what: str
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Scores and truth as arrays, truth as bool; `what` names both in messages.
-
-    Raises ValueError unless both have the same shape in that many dimensions, scores are finite, and truth is 0 or 1 with both
-    present.
-    """
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Both as arrays; raises ValueError, naming `what`, unless both have the same shape in that many dimensions."""
     values, flags = np.asarray(scores), np.asarray(truth)
     if values.ndim != dimensions or values.shape != flags.shape:
         raise ValueError(f"{what} must have the same {dimensions}-dimensional shape, not {values.shape} and {flags.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{what}: {np.count_nonzero(~np.isfinite(values))} values are not finite")
-    positive = flags != 0
-    if not (positive == flags).all():
+    return values, flags
+
+
+def binary(truth: npt.NDArray[Any], what: str) -> npt.NDArray[np.bool_]:
+    """The truth as bool; raises ValueError, naming `what`, unless it is 0 or 1 everywhere."""
+    positive: npt.NDArray[np.bool_] = truth != 0
+    if not (positive == truth).all():
         raise ValueError(f"{what}: the truth must be 0 or 1 everywhere")
-    if positive.all() or not positive.any():
-        kind = "anomalous" if positive.any() else "good"
-        raise ValueError(f"{what}: all {positive.size} are {kind}; both kinds are needed")
-    return values, positive
+    return positive

@@ -1,16 +1,17 @@
-"""Metrics of one score a pixel."""
+"""Metrics of one score a pixel. Where several are wanted of the same maps, ask `pixel_curve` once and the curve for each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import starmap
+
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import label
-from sklearn.metrics import roc_auc_score
 
-from .checks import checked
+from .checks import binary, same_shape
+from .pixel_curve import PixelCurve, Region, pixel_curve
 
 WHAT = "maps and masks"
-EIGHT_CONNECTED = np.ones((3, 3), dtype=np.int64)
 
 
 def pixel_auroc(maps: npt.ArrayLike, masks: npt.ArrayLike) -> float:
@@ -18,8 +19,17 @@ def pixel_auroc(maps: npt.ArrayLike, masks: npt.ArrayLike) -> float:
 
     Raises ValueError for other shapes, for maps that are not finite, and for masks of one kind only.
     """
-    values, positive = checked(maps, masks, 3, WHAT)
-    return float(roc_auc_score(positive.ravel(), values.ravel()))
+    return _curve(maps, masks).auroc()
+
+
+def pixel_average_precision(maps: npt.ArrayLike, masks: npt.ArrayLike) -> float:
+    """Average precision over all pixels, in (0, 1], of maps and masks [N, H, W]; raises ValueError as pixel_auroc does."""
+    return _curve(maps, masks).average_precision()
+
+
+def pixel_f1_max(maps: npt.ArrayLike, masks: npt.ArrayLike) -> float:
+    """Largest F1 of the pixels over all thresholds, in (0, 1], of maps and masks [N, H, W]; errors as of pixel_auroc."""
+    return _curve(maps, masks).f1_max()
 
 
 def aupro(maps: npt.ArrayLike, masks: npt.ArrayLike, fpr_limit: float = 0.3) -> float:
@@ -29,30 +39,46 @@ def aupro(maps: npt.ArrayLike, masks: npt.ArrayLike, fpr_limit: float = 0.3) -> 
     regions of the share of their pixels at or above it. Exact: every value is a threshold, and the curve is interpolated at the
     limit. Raises ValueError as pixel_auroc does, and for a limit outside (0, 1].
     """
-    if not 0 < fpr_limit <= 1:
-        raise ValueError(f"fpr_limit must be in (0, 1], not {fpr_limit}")
-    values, positive = checked(maps, masks, 3, WHAT)
-    order = np.argsort(values, axis=None)[::-1]
-    ordered = values.ravel()[order]
-    # equal values cross a threshold together: the curve has a point after each run of them
-    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    negative = ~positive.ravel()[order]
-    fpr = np.append(0.0, np.cumsum(negative)[ends] / np.count_nonzero(negative))
-    overlap = np.append(0.0, np.cumsum(_overlap_weights(positive).ravel()[order])[ends])
-    inside = int(np.searchsorted(fpr, fpr_limit, side="right"))
-    if inside < len(fpr):
-        at_limit = np.interp(fpr_limit, fpr[inside - 1 : inside + 1], overlap[inside - 1 : inside + 1])
-        fpr, overlap = np.append(fpr[:inside], fpr_limit), np.append(overlap[:inside], at_limit)
-    return float(np.trapezoid(overlap, fpr) / fpr_limit)
+    return _curve(maps, masks).overlap_area(fpr_limit)
 
 
-def _overlap_weights(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """What each pixel adds to the mean overlap once it is found: 1 / (regions x pixels of its region), 0 outside [N, H, W]."""
-    weights = np.zeros(masks.shape, dtype=np.float64)
-    regions = 0
-    for mask, weight in zip(masks, weights, strict=True):
-        components, count = label(mask, structure=EIGHT_CONNECTED)
-        sizes = np.bincount(components.ravel())
-        weight[mask] = 1 / sizes[components[mask]]
-        regions += count
-    return weights / regions
+def spro(
+    maps: Sequence[npt.ArrayLike],
+    masks: Sequence[npt.ArrayLike],
+    saturations: Sequence[Sequence[float]],
+    fpr_limit: float = 0.05,
+) -> float:
+    """Area under the saturated per-region overlap up to `fpr_limit`, divided by it: in [0, 1]. MVTec-LOCO's pixel metric.
+
+    Maps N x [H, W] at the resolution of the ground truth, masks N x [R, H, W], one for each of a picture's R defects (0 if it
+    is good), and the saturation area in pixels of each. A defect counts as wholly found when that many of its pixels are, or
+    all, because a missing part may lie anywhere in the space left free (Bergmann et al., "Beyond Dents and Scratches", IJCV
+    2022). Sizes and R may differ between pictures. Raises ValueError as pixel_auroc does, and for an empty mask or a saturation
+    that is not positive.
+    """
+    stacks = [np.asarray(stack) != 0 for stack in masks]
+    if not len(maps) == len(stacks) == len(saturations):
+        raise ValueError(
+            f"{len(maps)} maps, {len(stacks)} stacks of masks and {len(saturations)} lists of saturations do not match"
+        )
+    curve = pixel_curve(
+        [np.asarray(values) for values in maps],
+        [stack.any(axis=0) for stack in stacks],
+        list(starmap(_saturated_regions, zip(stacks, saturations, strict=True))),
+    )
+    return curve.overlap_area(fpr_limit)
+
+
+def _saturated_regions(stack: npt.NDArray[np.bool_], saturations: Sequence[float]) -> list[Region]:
+    if len(stack) != len(saturations):
+        raise ValueError(f"{len(stack)} masks and {len(saturations)} saturations in one picture: each mask needs one")
+    pixels = [np.flatnonzero(mask) for mask in stack]
+    for found, saturation in zip(pixels, saturations, strict=True):
+        if not (saturation > 0 and len(found)):
+            raise ValueError(f"a defect of {len(found)} pixels cannot saturate at {saturation:g} pixels")
+    return [Region(found, min(float(saturation), len(found))) for found, saturation in zip(pixels, saturations, strict=True)]
+
+
+def _curve(maps: npt.ArrayLike, masks: npt.ArrayLike) -> PixelCurve:
+    values, truth = same_shape(maps, masks, 3, WHAT)
+    return pixel_curve(list(values), [binary(mask, WHAT) for mask in truth])

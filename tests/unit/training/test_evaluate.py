@@ -16,8 +16,9 @@ from service.images import resize_square
 from service.model_format import score_threshold
 from training.data import Sample
 from training.errors import TrainingError
-from training.evaluate import Evaluation, evaluate, metrics_table
-from training.metrics import pixel_auroc
+from training.evaluate import Evaluation, evaluate
+from training.measures import metrics_table
+from training.metrics import aupro, pixel_auroc, pixel_average_precision, pixel_f1_max
 from training.run_folder import RunFolder
 from training.scorers import OnnxScorer, RunScorer, open_scorer
 
@@ -81,7 +82,10 @@ def test_pixel_metrics_use_the_pictures_whose_mask_is_known(
     masks = np.stack([labelled_samples[index].mask(256) for index in known])
     assert run_evaluation.metrics["pixel_auroc/local"] == pytest.approx(pixel_auroc(maps, masks))
     assert run_evaluation.metrics["pixel_auroc/local"] > 0.7
-    assert 0 <= run_evaluation.metrics["aupro/local"] <= 1
+    assert run_evaluation.metrics["aupro/local"] == pytest.approx(aupro(maps, masks))
+    assert run_evaluation.metrics["aupro_0.05/local"] == pytest.approx(aupro(maps, masks, 0.05))
+    assert run_evaluation.metrics["pixel_ap/local"] == pytest.approx(pixel_average_precision(maps, masks))
+    assert run_evaluation.metrics["pixel_f1_max/local"] == pytest.approx(pixel_f1_max(maps, masks))
 
 
 def test_without_masks_there_are_no_pixel_metrics(finished_run: RunFolder, labelled_samples: Sequence[Sample]) -> None:
@@ -101,6 +105,10 @@ def test_several_categories_are_measured_each_and_together(finished_run: RunFold
         assert [evaluation.metrics[f"image_auroc/{branch}/{name}"] for name in "ab"] == pytest.approx(of_each)
         assert evaluation.metrics[f"image_auroc_mean/{branch}"] == pytest.approx(np.mean(of_each))
         assert evaluation.metrics[f"image_auroc/{branch}"] == pytest.approx(auroc(scores, anomalous))
+    for metric in ("image_ap/joint", "pixel_auroc/local", "aupro/local"):
+        kind, branch = metric.split("/")
+        of_each = [evaluation.metrics[f"{metric}/{name}"] for name in "ab"]
+        assert evaluation.metrics[f"{kind}_mean/{branch}"] == pytest.approx(np.mean(of_each))
 
 
 @pytest.mark.parametrize("label", [0, 1])

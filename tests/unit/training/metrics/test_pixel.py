@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from training.metrics import aupro, pixel_auroc
+from training.metrics import aupro, pixel_auroc, pixel_average_precision, pixel_curve, pixel_f1_max, spro
 
 Metric = Callable[..., float]
 
@@ -64,6 +65,17 @@ def test_pixel_auroc_pools_all_pixels(maps: npt.NDArray[Any], masks: npt.NDArray
 
 
 @given(maps_of_two, masks_of_two)
+def test_pixel_average_precision_is_scikit_learns(maps: npt.NDArray[Any], masks: npt.NDArray[np.bool_]) -> None:
+    assert pixel_average_precision(maps, masks) == pytest.approx(average_precision_score(masks.ravel(), maps.ravel()))
+
+
+@given(maps_of_two, masks_of_two)
+def test_pixel_f1_max_is_the_best_of_all_thresholds(maps: npt.NDArray[Any], masks: npt.NDArray[np.bool_]) -> None:
+    best = max(f1_score(masks.ravel(), (maps >= threshold).ravel()) for threshold in np.unique(maps))
+    assert pixel_f1_max(maps, masks) == pytest.approx(best)
+
+
+@given(maps_of_two, masks_of_two)
 def test_only_the_order_of_values_counts(maps: npt.NDArray[Any], masks: npt.NDArray[np.bool_]) -> None:
     assume(np.ptp(maps) > 0)
     assert aupro(maps * 7 - 3, masks) == pytest.approx(aupro(maps, masks))
@@ -111,14 +123,14 @@ def test_unsigned_maps_are_ranked_as_floats_are() -> None:
     assert aupro(maps, masks) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("metric", [pixel_auroc, aupro])
+@pytest.mark.parametrize("metric", [pixel_auroc, pixel_average_precision, pixel_f1_max, aupro])
 def test_unusable_input_is_refused(metric: Metric) -> None:
     maps, masks = np.zeros((1, 2, 2)), np.eye(2)[None]
     with pytest.raises(ValueError, match="3-dimensional"):
         metric(maps[0], masks[0])
     with pytest.raises(ValueError, match=r"\(1, 2, 2\) and \(1, 2, 1\)"):
         metric(maps, masks[:, :, :1])
-    with pytest.raises(ValueError, match="all 4 are good"):
+    with pytest.raises(ValueError, match="all 4 pixels are good"):
         metric(maps, np.zeros_like(masks))
     with pytest.raises(ValueError, match="not finite"):
         metric(maps * np.nan, masks)
@@ -128,3 +140,73 @@ def test_unusable_input_is_refused(metric: Metric) -> None:
 def test_a_limit_outside_its_range_is_refused(limit: float) -> None:
     with pytest.raises(ValueError, match="fpr_limit"):
         aupro(np.zeros((1, 2, 2)), np.eye(2)[None], limit)
+
+
+def spro_by_definition(
+    maps: npt.NDArray[Any], stacks: npt.NDArray[np.bool_], saturations: list[list[float]], limit: float
+) -> float:
+    """Every distinct value is a threshold; hits of each defect counted anew, cut off at its saturation."""
+    union = stacks.any(axis=1)
+    points = [(0.0, 0.0)]
+    for threshold in np.unique(maps)[::-1]:
+        found = maps >= threshold
+        shares = [
+            min((found[n] & mask).sum() / saturation, 1.0)
+            for n, stack in enumerate(stacks)
+            for mask, saturation in zip(stack, saturations[n], strict=True)
+        ]
+        points.append((float((found & ~union).sum() / (~union).sum()), float(np.mean(shares))))
+    area = 0.0
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x0 < limit and x1 > x0:
+            end = min(x1, limit)
+            area += (end - x0) * (y0 + (y0 + (y1 - y0) * (end - x0) / (x1 - x0))) / 2
+    return area / limit
+
+
+# two pictures with two defects each, which may overlap; none empty, some pixel good
+stacks_of_two = arrays(np.bool_, (2, 2, 4, 4)).filter(
+    lambda stacks: bool(stacks.any(axis=(2, 3)).all() and not stacks.any(axis=1).all())
+)
+
+
+@given(maps_of_two, stacks_of_two, st.floats(0.05, 1.0), st.sampled_from([0.05, 0.3, 1.0]))
+def test_spro_equals_its_definition(maps: npt.NDArray[Any], stacks: npt.NDArray[np.bool_], share: float, limit: float) -> None:
+    saturations = [[float(share * mask.sum()) for mask in stack] for stack in stacks]
+    expected = spro_by_definition(maps, stacks, saturations, limit)
+    assert spro(list(maps), list(stacks), saturations, limit) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_saturated_defect_is_wholly_found_by_part_of_it() -> None:
+    stack = np.zeros((1, 4, 4), dtype=bool)
+    stack[0, :2] = True
+    values = np.zeros((4, 4))
+    values[0, :2] = 1.0  # two of its eight pixels, before any good one
+    assert spro([values], [stack], [[2.0]]) == pytest.approx(1.0)
+    assert spro([values], [stack], [[4.0]], fpr_limit=1.0) == pytest.approx(0.75)
+    assert spro([values], [stack], [[99.0]], fpr_limit=1.0) == aupro([values], stack, fpr_limit=1.0)  # never more than it has
+
+
+def test_spro_takes_pictures_of_different_sizes_and_numbers_of_defects() -> None:
+    good, one = np.zeros((0, 3, 5), dtype=bool), np.zeros((1, 4, 4), dtype=bool)
+    one[0, 0, 0] = True
+    maps = [np.zeros((3, 5)), one[0].astype(float)]
+    assert spro(maps, [good, one], [[], [1.0]]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("saturation", [0.0, -1.0, float("nan")])
+def test_a_saturation_that_no_defect_of_that_size_can_have_is_refused(saturation: float) -> None:
+    stack = np.zeros((1, 2, 2), dtype=bool)
+    stack[0, 0] = True
+    with pytest.raises(ValueError, match="2 pixels cannot saturate"):
+        spro([np.zeros((2, 2))], [stack], [[saturation]])
+
+
+def test_a_memory_mapped_stack_of_maps_gives_the_same_figures(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    maps, masks = rng.random((5, 32, 32)).astype(np.float32), rng.random((5, 32, 32)) > 0.95
+    np.save(tmp_path / "maps.npy", maps)
+    mapped = np.load(tmp_path / "maps.npy", mmap_mode="r")
+    curve = pixel_curve(list(mapped), list(masks))
+    assert curve.auroc() == pixel_auroc(maps, masks) == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()))
+    assert curve.overlap_area(0.05) == aupro(maps, masks, 0.05)

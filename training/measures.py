@@ -1,0 +1,85 @@
+"""Metrics of an evaluation: over all pictures with one threshold, for each category by itself, and the mean over categories.
+
+`METRIC/BRANCH` is over all pictures together, `METRIC/BRANCH/CATEGORY` over one category, `METRIC_mean/BRANCH` the mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from rich.table import Table
+
+from service.model_format import MAP_SIZE
+
+from .data import GOOD, Sample
+from .metrics import average_precision, f1_max, image_auroc, pixel_curve
+
+Scores = npt.NDArray[np.float32]
+
+# what each branch's pictures are ranked by: the joint score, because the probability of a clear defect rounds to 1
+RANKED_BY = {"local": "local_score", "semantic": "semantic_score", "joint": "joint_score"}
+IMAGE_METRICS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike], float]] = {
+    "image_auroc": image_auroc,
+    "image_ap": average_precision,
+    "image_f1_max": f1_max,
+}
+AUPRO_LIMITS = {"aupro": 0.3, "aupro_0.1": 0.1, "aupro_0.05": 0.05}
+
+
+def measure(samples: Sequence[Sample], outputs: Mapping[str, Scores], maps: Mapping[int, Scores]) -> dict[str, float]:
+    """All metrics that the pictures allow.
+
+    `outputs` hold a score of each sample by tensor name [M], `maps` the anomaly maps [256, 256] by sample index, of those whose
+    mask is known. A category counts by itself where it has good and anomalous pictures, or masks.
+    """
+    everything = range(len(samples))
+    metrics = dict(_of(everything, samples, outputs, maps))
+    categories = sorted({sample.category for sample in samples if sample.label == GOOD})
+    if len(categories) > 1:
+        own = {name: [i for i in everything if samples[i].category == name] for name in categories}
+        of_each = {name: dict(_of(indices, samples, outputs, maps)) for name, indices in own.items()}
+        for metric in list(metrics):
+            values = {name: found[metric] for name, found in of_each.items() if metric in found}
+            metrics |= {f"{metric}/{name}": value for name, value in values.items()}
+            if values:
+                kind, branch = metric.split("/")
+                metrics[f"{kind}_mean/{branch}"] = float(np.mean(list(values.values())))
+    return metrics
+
+
+def _of(
+    indices: Sequence[int], samples: Sequence[Sample], outputs: Mapping[str, Scores], maps: Mapping[int, Scores]
+) -> Iterator[tuple[str, float]]:
+    labels = np.array([samples[i].label for i in indices])
+    if 0 < labels.sum() < len(labels):
+        for branch, tensor in RANKED_BY.items():
+            if tensor in outputs:
+                for name, metric in IMAGE_METRICS.items():
+                    yield f"{name}/{branch}", metric(outputs[tensor][list(indices)], labels)
+    known = [i for i in indices if i in maps]
+    masks = [samples[i].mask(MAP_SIZE) for i in known]
+    if any(mask.any() for mask in masks):
+        curve = pixel_curve([maps[i] for i in known], masks)
+        yield "pixel_auroc/local", curve.auroc()
+        yield "pixel_ap/local", curve.average_precision()
+        yield "pixel_f1_max/local", curve.f1_max()
+        for name, limit in AUPRO_LIMITS.items():
+            yield f"{name}/local", curve.overlap_area(limit)
+
+
+def metrics_table(metrics: Mapping[str, float]) -> Table:
+    """The metrics as a table: a row a metric, a column a score, figures in per cent."""
+    table = Table("metric", *RANKED_BY, title=f"{metrics['good_images']:.0f} good, {metrics['anomalous_images']:.0f} anomalous")
+    rows: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        parts = name.split("/")
+        if len(parts) > 1:
+            rows.setdefault(" ".join((parts[0], *parts[2:])), {})[parts[1]] = value
+    for name, row in rows.items():
+        table.add_row(name, *(f"{100 * row[branch]:.2f}" if branch in row else "" for branch in RANKED_BY))
+    table.add_section()
+    table.add_row("false alarm rate", "", "", f"{100 * metrics['false_alarm_rate']:.2f}")
+    table.add_row("detection rate", "", "", f"{100 * metrics['detection_rate']:.2f}")
+    return table
