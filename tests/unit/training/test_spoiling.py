@@ -21,6 +21,15 @@ def test_a_spoilt_copy_differs_in_places() -> None:
     assert (changed > 0).mean() > 0.95
 
 
+def test_some_copies_lose_a_thing_as_if_it_had_never_been_there() -> None:
+    y, x = np.mgrid[:112, :112]
+    plate = np.full((112, 112, 3), 140, dtype=np.uint8)
+    drilled = np.where((np.hypot(y - 40, x - 70) < 5)[..., None], np.uint8(30), plate)
+    copies = spoil(np.stack([drilled] * 60), plate[None], np.random.default_rng(0))
+    undrilled = [bool((np.abs(copy.astype(int) - plate).max(axis=-1) < 12).all()) for copy in copies]
+    assert 0.1 < np.mean(undrilled) < 0.6
+
+
 def test_the_same_generator_spoils_alike() -> None:
     first, second, other = (spoil(PICTURES, PICTURES, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, second)
