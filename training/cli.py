@@ -24,7 +24,10 @@ app = typer.Typer(
     name="duet-train", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Train Duet's students on good pictures, and export them as one model file.",
 )  # fmt: skip
-Layout = StrEnum("Layout", ["mvtec", "folder", "fmnist", "cifar10"])
+Layout = StrEnum(
+    "Layout",
+    ["mvtec", "mvtec-loco", "visa", "real-iad", "real-iad-single-view", "cifar10", "cifar100", "fmnist", "view", "folder"],
+)
 LARGEST_HELD_OUT_SHARE = 0.2  # set apart without being asked to, where alpha needs more pictures than --held-out-share gives
 Recipe = StrEnum("Recipe", ["duet", "paper"])
 BranchChoice = StrEnum("BranchChoice", ["both", "local", "semantic"])

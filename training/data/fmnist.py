@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import DataError
-from .sample import ANOMALOUS, GOOD, Sample
+from .one_vs_rest import one_vs_rest
+from .sample import Sample
 from .tree import Split, choose_classes, layout_error
 
 CLASSES = ("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -32,15 +33,8 @@ def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
         raise DataError(
             f"{root}: the {len(images)} pictures and {len(labels)} labels of {PREFIX[split]} do not belong together"
         )
-    samples = []
-    for number, (image, digit) in enumerate(zip(images, labels, strict=True)):
-        category = CLASSES[digit]
-        name = f"{split}/{category}/{number:05d}"
-        if category in chosen:
-            samples.append(Sample(name, image, GOOD, category))
-        elif split == "test":
-            samples.append(Sample(name, image, ANOMALOUS, category, category))
-    return samples
+    categories = [CLASSES[digit] for digit in labels]
+    return one_vs_rest(split, chosen, zip(categories, (f"{n:05d}" for n in range(len(images))), images, strict=True))
 
 
 def _read_idx(root: Path, name: str, dimensions: int) -> npt.NDArray[np.uint8]:

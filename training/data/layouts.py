@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import cifar10, fmnist, folder, mvtec
+from . import cifar10, cifar100, fmnist, folder, loco, mvtec, real_iad, view, visa
 from .errors import DataError
 from .sample import Sample
 from .tree import Split
 
 LAYOUTS: dict[str, Callable[[Path, Split, Sequence[str]], list[Sample]]] = {
     "mvtec": mvtec.load,
-    "folder": folder.load,
-    "fmnist": fmnist.load,
+    "mvtec-loco": loco.load,
+    "visa": visa.load,
+    "real-iad": real_iad.load,
+    "real-iad-single-view": real_iad.load_single_view,
     "cifar10": cifar10.load,
+    "cifar100": cifar100.load,
+    "fmnist": fmnist.load,
+    "view": view.load,
+    "folder": folder.load,
 }
 
 

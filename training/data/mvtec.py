@@ -18,12 +18,30 @@ def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
     Without a folder ground_truth the defective pictures have no masks. Raises DataError for another layout, an unknown
     category, and a picture whose mask is missing.
     """
-    categories = [root] if _is_category(root) else [folder for folder in folders(root) if _is_category(folder)]
-    if not categories:
-        raise layout_error("train/good or categories that hold it", root, EXPECTED)
-    by_name = {category.resolve().name: category for category in categories}
+    by_name = find_categories(root, EXPECTED)
     read = _train if split == "train" else _test
     return [sample for name in choose_classes(normal, list(by_name)) for sample in read(by_name[name], name)]
+
+
+def find_categories(root: Path, expected: str) -> dict[str, Path]:
+    """Folders of the categories by name: `root` itself, or those in it. Raises DataError where there is none."""
+    categories = [root] if _is_category(root) else [folder for folder in folders(root) if _is_category(folder)]
+    if not categories:
+        raise layout_error("train/good or categories that hold it", root, expected)
+    return {category.resolve().name: category for category in categories}
+
+
+def good_pictures(folder: Path, category: str, expected: str) -> list[Sample]:
+    """The pictures in one folder, all good. Raises DataError where there is none."""
+    found = pictures(folder)
+    if not found:
+        raise layout_error("pictures", folder, expected)
+    return [Sample(picture_name(category, path), path, GOOD, category) for path in found]
+
+
+def picture_name(category: str, path: Path) -> str:
+    """CATEGORY/SPLIT/KIND/FILE."""
+    return "/".join((category, *path.parts[-3:]))
 
 
 def _is_category(folder: Path) -> bool:
@@ -31,10 +49,7 @@ def _is_category(folder: Path) -> bool:
 
 
 def _train(folder: Path, category: str) -> list[Sample]:
-    good = pictures(folder / "train" / "good")
-    if not good:
-        raise layout_error("pictures", folder / "train" / "good", EXPECTED)
-    return [Sample(_name(category, path), path, GOOD, category) for path in good]
+    return good_pictures(folder / "train" / "good", category, EXPECTED)
 
 
 def _test(folder: Path, category: str) -> list[Sample]:
@@ -46,8 +61,8 @@ def _test(folder: Path, category: str) -> list[Sample]:
 
 def _test_sample(folder: Path, category: str, kind: str, path: Path) -> Sample:
     if kind == "good":
-        return Sample(_name(category, path), path, GOOD, category)
-    return Sample(_name(category, path), path, ANOMALOUS, category, kind, _masks(folder / "ground_truth", kind, path))
+        return Sample(picture_name(category, path), path, GOOD, category)
+    return Sample(picture_name(category, path), path, ANOMALOUS, category, kind, _masks(folder / "ground_truth", kind, path))
 
 
 def _masks(ground_truth: Path, defect: str, path: Path) -> tuple[Path, ...]:
@@ -59,7 +74,3 @@ def _masks(ground_truth: Path, defect: str, path: Path) -> tuple[Path, ...]:
             return (mask,)
     wanted = ground_truth / defect / f"{path.stem}_mask.png"
     raise DataError(f"{path} has no mask: looked for {wanted}; expected layout: {EXPECTED}")
-
-
-def _name(category: str, path: Path) -> str:
-    return "/".join((category, *path.parts[-3:]))

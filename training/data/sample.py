@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +20,25 @@ GOOD: Literal[0] = 0
 ANOMALOUS: Literal[1] = 1
 
 
+@dataclass(frozen=True)
+class Saturation:
+    """From how much of a defect on it counts as wholly found: a number of pixels, or a share of the defect's area."""
+
+    threshold: float
+    relative: bool
+
+    def area(self, pixels: int) -> float:
+        """In pixels, of a defect of so many."""
+        return self.threshold * pixels if self.relative else self.threshold
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """A picture on disk or in memory; pixels are read anew at each call.
 
     `source` is a file, or an array uint8 [H, W] grey or [H, W, 3] RGB. `masks` mark the defect together; a good picture needs
-    none. `name` says which picture it is in reports and errors.
+    none. `name` says which picture it is in reports and errors. `saturations` (MVTec-LOCO) are those of its masks, by the value
+    of their pixels. `set_apart` marks good pictures that the data set itself keeps for calibration.
     """
 
     name: str
@@ -33,6 +47,8 @@ class Sample:
     category: str
     defect: str | None = None
     masks: tuple[Path, ...] = ()
+    saturations: Mapping[int, Saturation] | None = None
+    set_apart: bool = False
 
     @property
     def has_mask(self) -> bool:
@@ -67,7 +83,7 @@ class Sample:
         if not self.masks:
             height, width = (size, size) if size else self.pixels().shape[:2]
             return np.zeros((height, width), dtype=np.bool_)
-        marked = [_read_mask(path) for path in self.masks]
+        marked = [values != 0 for values in map(_read_mask, self.masks)]
         if len({mask.shape for mask in marked}) > 1:
             raise DataError(f"the masks of {self.name} differ in size: {', '.join(str(path) for path in self.masks)}")
         union = np.logical_or.reduce(marked)
@@ -76,9 +92,26 @@ class Sample:
         image = Image.fromarray(np.where(union, np.uint8(255), np.uint8(0)))
         return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) >= 128
 
+    def defects(self) -> list[tuple[npt.NDArray[np.bool_], float]]:
+        """Each mask, bool [H, W] at its own resolution, with the number of pixels at which it saturates.
 
-def _read_mask(path: Path) -> npt.NDArray[np.bool_]:
-    """Any value but 0 marks a defect: 1 and 255 are both in use."""
+        Raises DataError for unreadable and empty masks, and for one whose pixels have a value that `saturations` lack.
+        """
+        found = []
+        for path in self.masks:
+            values = _read_mask(path)
+            value, pixels = int(values.max()), int(np.count_nonzero(values))
+            if not pixels:
+                raise DataError(f"mask {path} marks nothing")
+            if self.saturations is not None and value not in self.saturations:
+                raise DataError(f"mask {path} has pixels of value {value}, of which defects_config.json says nothing")
+            saturation = self.saturations[value].area(pixels) if self.saturations is not None else pixels
+            found.append((values != 0, float(saturation)))
+        return found
+
+
+def _read_mask(path: Path) -> npt.NDArray[Any]:
+    """Values [H, W]: any but 0 marks a defect, 1 and 255 are both in use."""
     try:
         with Image.open(path) as image:
             values: npt.NDArray[Any] = np.asarray(image)
@@ -86,4 +119,4 @@ def _read_mask(path: Path) -> npt.NDArray[np.bool_]:
         raise DataError(f"mask {path} cannot be read: {error}") from error
     if values.ndim == 3:  # colour: black is good, whatever the opacity
         values = values[:, :, : 1 if values.shape[2] == 2 else 3].max(axis=2)
-    return np.asarray(values != 0, dtype=np.bool_)
+    return values

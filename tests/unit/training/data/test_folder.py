@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training.data import DataError, load_samples
@@ -47,3 +48,28 @@ def test_the_folder_is_its_only_class(tmp_path: Path, save_picture: Save) -> Non
     assert len(load_samples("folder", tmp_path / "bolts", "train", ["bolts"])) == 1
     with pytest.raises(DataError, match="unknown class 'nuts'; known classes: bolts"):
         load_samples("folder", tmp_path / "bolts", "train", ["nuts"])
+
+
+def test_a_folder_of_folders_holds_classes(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
+    save_picture(tmp_path / "bolts/a.png")
+    save_picture(tmp_path / "nuts/good/a.png")
+    save_picture(tmp_path / "nuts/bad/b.jpg")
+    save_mask(tmp_path / "nuts/masks/b.png", (1, 2))
+    (tmp_path / "notes").mkdir()
+    assert [sample.name for sample in load_samples("folder", tmp_path, "train")] == ["bolts/a.png", "nuts/good/a.png"]
+    tested = load_samples("folder", tmp_path, "test", ["nuts"])
+    assert [(sample.name, sample.category, sample.label) for sample in tested] == [
+        ("nuts/good/a.png", "nuts", 0),
+        ("nuts/bad/b.jpg", "nuts", 1),
+    ]
+    assert np.argwhere(tested[1].mask()).tolist() == [[1, 2]]
+
+
+def test_all_bad_pictures_have_a_mask_or_none_has(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
+    for name in ("good/a.png", "bad/a.png", "bad/b.png"):
+        save_picture(tmp_path / name)
+    save_mask(tmp_path / "masks/a.png", (1, 2))
+    with pytest.raises(DataError, match=r"bad/b\.png has no mask: looked for .*masks/b\.png; expected layout"):
+        load_samples("folder", tmp_path, "test")
+    save_mask(tmp_path / "masks/b.png", (1, 2))
+    assert all(sample.has_mask for sample in load_samples("folder", tmp_path, "test"))

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.cli import Layout
 from training.data import LAYOUTS, DataError, Sample, Split, fingerprint, load_samples
 from training.errors import TrainingError
 
@@ -11,9 +12,13 @@ Save = Callable[..., Path]
 
 
 def test_an_unknown_layout_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="unknown layout 'visa'; known layouts: mvtec, folder, fmnist, cifar10"):
-        load_samples("visa", tmp_path, "train")
+    with pytest.raises(DataError, match=r"unknown layout 'coco'; known layouts: mvtec, mvtec-loco, .*, folder"):
+        load_samples("coco", tmp_path, "train")
     assert issubclass(DataError, TrainingError)
+
+
+def test_the_command_line_offers_every_layout() -> None:
+    assert [layout.value for layout in Layout] == list(LAYOUTS)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
