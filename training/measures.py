@@ -14,6 +14,7 @@ from rich.table import Table
 from service.model_format import MAP_SIZE
 
 from .data import GOOD, Sample
+from .full_size import full_size_curve
 from .metrics import average_precision, f1_max, image_auroc, pixel_curve
 
 Scores = npt.NDArray[np.float32]
@@ -25,6 +26,7 @@ IMAGE_METRICS: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike], float]] = {
     "image_ap": average_precision,
     "image_f1_max": f1_max,
 }
+SPRO_LIMITS = {"spro_0.05": 0.05, "spro_0.3": 0.3}
 AUPRO_LIMITS = {"aupro": 0.3, "aupro_0.1": 0.1, "aupro_0.05": 0.05}
 
 
@@ -58,6 +60,8 @@ def _of(
             if tensor in outputs:
                 for name, metric in IMAGE_METRICS.items():
                     yield f"{name}/{branch}", metric(outputs[tensor][list(indices)], labels)
+    if any(samples[i].saturations is not None for i in indices):
+        yield from _of_kinds(indices, samples, outputs)
     known = [i for i in indices if i in maps]
     masks = [samples[i].mask(MAP_SIZE) for i in known]
     if any(mask.any() for mask in masks):
@@ -67,6 +71,23 @@ def _of(
         yield "pixel_f1_max/local", curve.f1_max()
         for name, limit in AUPRO_LIMITS.items():
             yield f"{name}/local", curve.overlap_area(limit)
+        if any(samples[i].saturations is not None for i in known):
+            curve = full_size_curve([samples[i] for i in known], [maps[i] for i in known])
+            for name, limit in SPRO_LIMITS.items():
+                yield f"{name}/local", curve.overlap_area(limit)
+
+
+def _of_kinds(indices: Sequence[int], samples: Sequence[Sample], outputs: Mapping[str, Scores]) -> Iterator[tuple[str, float]]:
+    """MVTec-LOCO: AUROC of logical and of structural anomalies, each against the same good pictures, and their mean."""
+    kinds = sorted({samples[i].defect or "" for i in indices if samples[i].label != GOOD})
+    for branch, tensor in RANKED_BY.items():
+        if tensor in outputs:
+            found = []
+            for kind in kinds:
+                chosen = [i for i in indices if samples[i].label == GOOD or samples[i].defect == kind]
+                found.append(image_auroc(outputs[tensor][chosen], [samples[i].label for i in chosen]))
+                yield f"image_auroc_{kind}/{branch}", found[-1]
+            yield f"image_auroc_mean_of_kinds/{branch}", float(np.mean(found))
 
 
 def metrics_table(metrics: Mapping[str, float]) -> Table:

@@ -1,11 +1,12 @@
 """Image and pixel metrics of anomaly detection; higher scores mean more anomalous."""
 
 from .image import average_precision, f1_max, image_auroc
-from .pixel import aupro, pixel_auroc, pixel_average_precision, pixel_f1_max, spro
-from .pixel_curve import PixelCurve, pixel_curve
+from .pixel import aupro, pixel_auroc, pixel_average_precision, pixel_f1_max, saturated_regions, spro
+from .pixel_curve import PixelCurve, Stack, pixel_curve
 
 __all__ = [
     "PixelCurve",
+    "Stack",
     "aupro",
     "average_precision",
     "f1_max",
@@ -14,5 +15,6 @@ __all__ = [
     "pixel_average_precision",
     "pixel_curve",
     "pixel_f1_max",
+    "saturated_regions",
     "spro",
 ]

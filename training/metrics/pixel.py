@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import starmap
 
 import numpy as np
@@ -64,15 +64,16 @@ def spro(
     curve = pixel_curve(
         [np.asarray(values) for values in maps],
         [stack.any(axis=0) for stack in stacks],
-        list(starmap(_saturated_regions, zip(stacks, saturations, strict=True))),
+        starmap(saturated_regions, zip(stacks, saturations, strict=True)),
     )
     return curve.overlap_area(fpr_limit)
 
 
-def _saturated_regions(stack: npt.NDArray[np.bool_], saturations: Sequence[float]) -> list[Region]:
-    if len(stack) != len(saturations):
-        raise ValueError(f"{len(stack)} masks and {len(saturations)} saturations in one picture: each mask needs one")
+def saturated_regions(stack: Iterable[npt.NDArray[np.bool_]], saturations: Sequence[float]) -> list[Region]:
+    """One region for each mask of a stack R x [H, W], saturated at so many pixels; raises ValueError as spro does."""
     pixels = [np.flatnonzero(mask) for mask in stack]
+    if len(pixels) != len(saturations):
+        raise ValueError(f"{len(pixels)} masks and {len(saturations)} saturations in one picture: each mask needs one")
     for found, saturation in zip(pixels, saturations, strict=True):
         if not (saturation > 0 and len(found)):
             raise ValueError(f"a defect of {len(found)} pixels cannot saturate at {saturation:g} pixels")

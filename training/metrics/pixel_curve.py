@@ -7,9 +7,9 @@ memory-mapped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,11 @@ from scipy.ndimage import label, value_indices
 EIGHT_CONNECTED = np.ones((3, 3), dtype=np.int64)
 
 Mask = npt.NDArray[np.bool_]  # [H, W]
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Stack(Sized, Iterable[T_co], Protocol[T_co]):
+    """Maps or masks of N pictures, gone through more than once; each may be read or computed only when its turn comes."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def components(mask: Mask) -> list[Region]:
 
 
 def pixel_curve(
-    maps: Sequence[npt.NDArray[Any]], masks: Sequence[Mask], regions: Iterable[Sequence[Region]] | None = None
+    maps: Stack[npt.NDArray[Any]], masks: Stack[Mask], regions: Iterable[Sequence[Region]] | None = None
 ) -> PixelCurve:
     """The curve of anomaly maps N x [H, W] for masks of the same shapes (True = defective), which may differ from map to map.
 
@@ -92,7 +97,7 @@ def pixel_curve(
     """
     if len(maps) != len(masks):
         raise ValueError(f"{len(maps)} maps and {len(masks)} masks: each map needs one")
-    defective_values, hits, hit_values, region_count = [], [], [], 0
+    defective_values, hits, hit_values, region_count, total = [], [], [], 0, 0
     for index, (values, mask, found) in enumerate(
         zip(maps, masks, regions if regions is not None else map(components, masks), strict=True)
     ):
@@ -106,7 +111,7 @@ def pixel_curve(
             hit_values.append(falling)
             hits.append(np.clip(region.saturation - np.arange(len(falling)), 0, 1) / region.saturation)
         region_count += len(found)
-    total = sum(mask.size for mask in masks)
+        total += mask.size
     defective_count = sum(map(len, defective_values))
     if not 0 < defective_count < total:
         kind = "defective" if defective_count else "good"
@@ -126,7 +131,7 @@ def pixel_curve(
 
 
 def _count_good(
-    maps: Sequence[npt.NDArray[Any]], masks: Sequence[Mask], thresholds: npt.NDArray[Any]
+    maps: Iterable[npt.NDArray[Any]], masks: Iterable[Mask], thresholds: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Good pixels above the threshold before and up to each [K + 1], the last one above all; and those equal to each [K]."""
     up_to, equal = np.zeros(len(thresholds) + 1, dtype=np.int64), np.zeros(len(thresholds), dtype=np.int64)

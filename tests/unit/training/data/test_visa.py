@@ -40,7 +40,7 @@ def test_any_mask_value_but_zero_is_defect(root: Path) -> None:
     assert np.argwhere(bad.mask()).tolist() == [[1, 1], [2, 2]]
 
 
-def test_a_wrong_tree_is_refused(root: Path, tmp_path: Path) -> None:
+def test_a_wrong_tree_is_refused(root: Path) -> None:
     with pytest.raises(DataError, match="unknown class 'nut'; known classes: candle, pcb1"):
         load_samples("visa", root, "train", ["nut"])
     (root / "candle/Data/Images/Normal/0000.JPG").unlink()
