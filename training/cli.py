@@ -13,11 +13,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.logging import RichHandler
 
-from service.model_format import Branch, ModelFormatError, TrainingData
+from service.model_format import Branch, ModelFormatError
 
 from .errors import TrainingError
 
 if TYPE_CHECKING:
+    from .benchmark import Setting
     from .data import Source
 
 app = typer.Typer(
@@ -28,7 +29,11 @@ Layout = StrEnum(
     "Layout",
     ["mvtec", "mvtec-loco", "visa", "real-iad", "real-iad-single-view", "cifar10", "cifar100", "fmnist", "view", "folder"],
 )
-LARGEST_HELD_OUT_SHARE = 0.2  # set apart without being asked to, where alpha needs more pictures than --held-out-share gives
+Benchmark = StrEnum(
+    "Benchmark",
+    ["mvtec", "mvtec-loco", "visa", "real-iad", "real-iad-single-view", "cifar10", "cifar100", "fmnist", "view"],
+)
+SettingChoice = StrEnum("SettingChoice", ["single", "multi"])
 Recipe = StrEnum("Recipe", ["duet", "paper"])
 BranchChoice = StrEnum("BranchChoice", ["both", "local", "semantic"])
 
@@ -38,6 +43,9 @@ DataOption = Annotated[
 LayoutOption = Annotated[list[Layout], typer.Option("--layout", help="Layout of each --data, in the same order.")]
 NormalOption = Annotated[
     list[str] | None, typer.Option("--normal", help="A normal class or category; repeat it. All if absent.")
+]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Go on without pictures that cannot be decoded; they are named.")
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'fit' wrote.")]
 
@@ -65,16 +73,17 @@ def fit(
         Recipe, typer.Option(help="duet: the decoder student learns to undo spoilt pictures; paper: dropout and hard mining.")
     ] = Recipe.duet,
     seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
+    skip_unreadable: SkipOption = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --output, with the settings recorded there.")
     ] = False,
 ) -> None:
     """Distil both students from good pictures, and calibrate them on good pictures set apart."""
-    from .calibrate import calibrate_run, images_needed
-    from .data import fingerprint, load_sources, split_held_out
+    from .calibrate import calibrate_run
+    from .data import load_sources
     from .fit import fit as fit_run
-    from .fit import prepare_run
     from .run_folder import PAPER, FitSettings, RunFolder
+    from .start import start_run
 
     run = RunFolder(output)
     if resume:
@@ -88,12 +97,7 @@ def fit(
         if not data:
             raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")
         samples = load_sources(_sources(data, layout), "train", normal or [])
-        needed = images_needed(alpha)
-        affordable = needed <= LARGEST_HELD_OUT_SHARE * len(samples)
-        training, held_out = split_held_out(samples, held_out_share, seed, minimum=needed if affordable else 1)
-        classes = tuple(dict.fromkeys(sample.category for sample in samples))
-        facts = TrainingData(layout="+".join(layout), normal=classes, images=len(training), fingerprint=fingerprint(training))
-        run = prepare_run(output, settings, training, held_out, facts)
+        run = start_run(output, settings, samples, "+".join(layout), skip_unreadable=skip_unreadable)
     if not fit_run(run):
         raise TrainingError(f"stopped, nothing is lost; go on with: duet-train fit --resume --output {output}")
     outcome = calibrate_run(run, run.description().settings.alpha)
@@ -139,11 +143,13 @@ def evaluate(
     data: DataOption,
     layout: LayoutOption,
     normal: NormalOption = None,
-    report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, scores.csv and sheet.png.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, scores.csv, curves.png and sheet.png.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Score every n-th test picture only, for a quick look.")] = 1,
+    skip_unreadable: SkipOption = False,
 ) -> None:
     """Measure a model on a labelled test split. Normal are the classes that it was trained on, unless --normal names others."""
     from .data import load_sources
+    from .data.readable import readable
     from .evaluate import evaluate as measure
     from .measures import metrics_table
     from .report import write_report
@@ -151,12 +157,48 @@ def evaluate(
 
     scorer = open_scorer(model)
     sources = _sources(data, layout)
-    names = normal or list(dict.fromkeys(name for source in sources for name in source.claimed("test", scorer.normal)))
-    evaluation = measure(scorer, load_sources(sources, "test", names)[::every])
+    names = normal or list(dict.fromkeys(name for source in sources for name in source.claimed(scorer.normal)))
+    samples = load_sources(sources, "test", names)[::every]
+    evaluation = measure(scorer, readable(samples, skip=True) if skip_unreadable else samples)
     Console().print(metrics_table(evaluation.metrics))
     if report:
         write_report(report, evaluation, scorer)
         Console().print(f"report in {report}")
+
+
+@app.command()
+def benchmark(
+    name: Annotated[Benchmark, typer.Argument(help="Which benchmark; its settings are training/presets/NAME.toml.")],
+    setting: Annotated[SettingChoice, typer.Option(help="single: one model a class; multi: one for several.")],
+    data: Annotated[Path, typer.Option(help="Folder of the data set, in the benchmark's own layout.")],
+    output: Annotated[Path, typer.Option(help="Folder of all runs and of the table; repeat the command to go on.")],
+    teacher: Annotated[str | None, typer.Option(help="As in 'fit'.")] = None,
+    input_size: Annotated[int | None, typer.Option(help="As in 'fit'; the preset's if absent, like all below.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of each model.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
+    encoder_depth: Annotated[int | None, typer.Option(help="Blocks of the encoder student.")] = None,
+    recipe: Annotated[Recipe, typer.Option(help="As in 'fit'.")] = Recipe.duet,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed; repeat it for mean and deviation. 0 if absent.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Score every n-th test picture only.")] = 1,
+) -> None:
+    """Train and measure every model of a benchmark's table, beside nearest neighbours on the same teacher."""
+    from .benchmark import BenchmarkSettings, load_preset, run_benchmark, summary_table
+
+    preset = load_preset(name.value)
+    given = {
+        "teacher": teacher, "input_size": input_size, "steps": steps, "batch_size": batch_size, "encoder_depth": encoder_depth,
+    }  # fmt: skip
+    changed = {key: value for key, value in given.items() if value is not None}
+    way = cast("Setting", setting.value)
+    settings = BenchmarkSettings(
+        benchmark=name.value, setting=way, semantic=preset.semantic, every=every,
+        fit=preset.settings(way, paper=recipe == Recipe.paper, changed=changed),
+    )  # fmt: skip
+    results = run_benchmark(settings, data, output, seed or [0])
+    screen = Console()
+    wide = screen if screen.is_terminal else Console(width=160)  # a log has no edge
+    wide.print(summary_table(results, f"{name.value}, {setting.value}"))
+    Console().print(f"report in {output / 'report.html'}")
 
 
 @app.command()

@@ -15,7 +15,7 @@ from .data import GOOD, Sample
 from .errors import TrainingError
 from .measures import measure
 from .progress import Progress
-from .scorers import Scorer
+from .scorers import PictureScorer, Scorer
 
 BATCH = 16
 
@@ -38,7 +38,7 @@ def evaluate(scorer: Scorer, samples: Sequence[Sample]) -> Evaluation:
         raise TrainingError(
             f"{len(samples)} test pictures, {int(labels.sum())} of them anomalous: both kinds are needed (is --normal right?)"
         )
-    outputs, maps = _score_all(scorer, samples)
+    outputs, maps = score_all(scorer, samples)
     anomalous = outputs["joint_score"] >= score_threshold(scorer.threshold)
     metrics = measure(samples, outputs, maps)
     metrics["false_alarm_rate"] = float(anomalous[labels == GOOD].mean())
@@ -48,8 +48,8 @@ def evaluate(scorer: Scorer, samples: Sequence[Sample]) -> Evaluation:
     return Evaluation(samples, outputs, maps, anomalous, metrics)
 
 
-def _score_all(
-    scorer: Scorer, samples: Sequence[Sample]
+def score_all(
+    scorer: PictureScorer, samples: Sequence[Sample]
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[int, npt.NDArray[np.float32]]]:
     """Scores by tensor name, and the maps of pictures whose mask is known if any defective picture has one."""
     with_maps = any(sample.masks for sample in samples)

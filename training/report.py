@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: metrics.json, scores.csv, and a sheet of pictures beside their heatmaps."""
+"""What an evaluation leaves behind: metrics.json, scores.csv, curves, and a sheet of pictures beside their heatmaps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from service.images import resize_square
 
+from .curves import draw_curves
 from .data import GOOD
 from .evaluate import Evaluation
 from .files import write_beside, write_text
@@ -24,9 +25,10 @@ TENSORS = (
 
 
 def write_report(folder: Path, evaluation: Evaluation, scorer: Scorer) -> None:
-    """Write `metrics.json`, `scores.csv` (one line a picture) and `sheet.png` into `folder`."""
+    """Write `metrics.json`, `scores.csv` (one line a picture), `curves.png` and `sheet.png` into `folder`."""
     write_text(folder / "metrics.json", json.dumps(evaluation.metrics, indent=2))
     write_beside(folder / "scores.csv", lambda path: _write_scores(path, evaluation))
+    write_beside(folder / "curves.png", lambda path: draw_curves(evaluation).savefig(path, format="png", dpi=110))
     write_beside(folder / "sheet.png", lambda path: _sheet(evaluation, scorer).savefig(path, format="png", dpi=110))
 
 

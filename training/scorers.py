@@ -18,16 +18,21 @@ from .run_folder import RunFolder
 Outputs = dict[str, npt.NDArray[np.float32]]
 
 
-class Scorer(Protocol):
-    """What evaluation needs of a model."""
+class PictureScorer(Protocol):
+    """Anything that scores pictures."""
 
     input_size: int
+
+    def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
+        """Pictures uint8 [N, S, S, 3] to output tensors named as in the model file (design, section 4)."""
+
+
+class Scorer(PictureScorer, Protocol):
+    """What evaluation needs of a model."""
+
     normal: tuple[str, ...]
     calibration: Calibration
     threshold: float
-
-    def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
-        """Pictures uint8 [N, S, S, 3] to the output tensors of the model file (design, section 4)."""
 
 
 class RunScorer:

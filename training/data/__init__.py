@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .errors import DataError
 from .held_out import split_held_out
-from .layouts import LAYOUTS, load_samples
+from .layouts import LAYOUTS, class_names, load_samples
 from .sample import ANOMALOUS, GOOD, Sample
 from .sources import Source, load_sources
 from .tree import Split
@@ -20,6 +20,7 @@ __all__ = [
     "Sample",
     "Source",
     "Split",
+    "class_names",
     "fingerprint",
     "load_samples",
     "load_sources",

@@ -22,9 +22,18 @@ def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
     folder's name is its only class. Raises DataError where a class has no good picture, for an unknown class in `normal`, and
     where some bad pictures have a mask and others none.
     """
+    by_name = _classes(root)
+    return [sample for name in choose_classes(normal, list(by_name)) for sample in _class(by_name[name], name, split)]
+
+
+def classes(root: Path) -> list[str]:
+    """Names of the classes: of the sub-folders, or of the folder itself."""
+    return list(_classes(root))
+
+
+def _classes(root: Path) -> dict[str, Path]:
     inside = [] if _is_class(root) else [folder for folder in folders(root) if _is_class(folder)]
-    classes = {folder.resolve().name: folder for folder in inside or [root]}
-    return [sample for name in choose_classes(normal, list(classes)) for sample in _class(classes[name], name, split)]
+    return {folder.resolve().name: folder for folder in inside or [root]}
 
 
 def _is_class(folder: Path) -> bool:

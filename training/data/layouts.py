@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import cifar10, cifar100, fmnist, folder, loco, mvtec, real_iad, view, visa
@@ -10,18 +11,34 @@ from .errors import DataError
 from .sample import Sample
 from .tree import Split
 
-LAYOUTS: dict[str, Callable[[Path, Split, Sequence[str]], list[Sample]]] = {
-    "mvtec": mvtec.load,
-    "mvtec-loco": loco.load,
-    "visa": visa.load,
-    "real-iad": real_iad.load,
-    "real-iad-single-view": real_iad.load_single_view,
-    "cifar10": cifar10.load,
-    "cifar100": cifar100.load,
-    "fmnist": fmnist.load,
-    "view": view.load,
-    "folder": folder.load,
+
+@dataclass(frozen=True)
+class Adapter:
+    """How a layout is read: its samples, and the names of its classes, which costs no more than a look at the tree."""
+
+    load: Callable[[Path, Split, Sequence[str]], list[Sample]]
+    classes: Callable[[Path], Sequence[str]]
+
+
+LAYOUTS: dict[str, Adapter] = {
+    "mvtec": Adapter(mvtec.load, mvtec.classes),
+    "mvtec-loco": Adapter(loco.load, loco.classes),
+    "visa": Adapter(visa.load, visa.classes),
+    "real-iad": Adapter(real_iad.load, real_iad.classes),
+    "real-iad-single-view": Adapter(real_iad.load_single_view, real_iad.classes_single_view),
+    "cifar10": Adapter(cifar10.load, lambda _: cifar10.CLASSES),
+    "cifar100": Adapter(cifar100.load, lambda _: cifar100.CLASSES),
+    "fmnist": Adapter(fmnist.load, lambda _: fmnist.CLASSES),
+    "view": Adapter(view.load, lambda _: view.CLASSES),
+    "folder": Adapter(folder.load, folder.classes),
 }
+
+
+def adapter(layout: str) -> Adapter:
+    """The adapter of that name; raises DataError for an unknown one."""
+    if layout not in LAYOUTS:
+        raise DataError(f"unknown layout '{layout}'; known layouts: {', '.join(LAYOUTS)}")
+    return LAYOUTS[layout]
 
 
 def load_samples(layout: str, root: Path, split: Split, normal: Sequence[str] = ()) -> list[Sample]:
@@ -29,6 +46,9 @@ def load_samples(layout: str, root: Path, split: Split, normal: Sequence[str] = 
 
     Raises DataError for an unknown layout or class, and where the tree is not of that layout.
     """
-    if layout not in LAYOUTS:
-        raise DataError(f"unknown layout '{layout}'; known layouts: {', '.join(LAYOUTS)}")
-    return LAYOUTS[layout](root, split, normal)
+    return adapter(layout).load(root, split, normal)
+
+
+def class_names(layout: str, root: Path) -> list[str]:
+    """The classes or categories of the data set at `root`; raises DataError where the tree is not of that layout."""
+    return list(adapter(layout).classes(root))

@@ -41,6 +41,11 @@ def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
     return [sample for name in choose_classes(normal, list(by_name)) for sample in read(by_name[name], name)]
 
 
+def classes(root: Path) -> list[str]:
+    """Names of the categories; raises DataError where there is none."""
+    return list(find_categories(root, EXPECTED))
+
+
 def _train(folder: Path, category: str) -> list[Sample]:
     apart = good_pictures(folder / "validation" / "good", category, EXPECTED)
     training = good_pictures(folder / "train" / "good", category, EXPECTED)

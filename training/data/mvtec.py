@@ -23,6 +23,11 @@ def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
     return [sample for name in choose_classes(normal, list(by_name)) for sample in read(by_name[name], name)]
 
 
+def classes(root: Path) -> list[str]:
+    """Names of the categories; raises DataError where there is none."""
+    return list(find_categories(root, EXPECTED))
+
+
 def find_categories(root: Path, expected: str) -> dict[str, Path]:
     """Folders of the categories by name: `root` itself, or those in it. Raises DataError where there is none."""
     categories = [root] if _is_category(root) else [folder for folder in folders(root) if _is_category(folder)]

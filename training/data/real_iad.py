@@ -55,11 +55,26 @@ def load_single_view(root: Path, split: Split, normal: Sequence[str]) -> list[Sa
     return _load(root, split, normal, SINGLE_VIEW)
 
 
-def _load(root: Path, split: Split, normal: Sequence[str], splits: str) -> list[Sample]:
+def classes(root: Path) -> list[str]:
+    """Names of the categories of the multi-view split; raises DataError where there is none."""
+    return list(_files(root, MULTI_VIEW))
+
+
+def classes_single_view(root: Path) -> list[str]:
+    """Likewise, of the single-view split."""
+    return list(_files(root, SINGLE_VIEW))
+
+
+def _files(root: Path, splits: str) -> dict[str, Path]:
     folder = root / JSONS / splits
     files = {file.stem: file for file in sorted(folder.glob("*.json"))}
     if not files:
         raise layout_error("CATEGORY.json", folder if (root / JSONS).is_dir() else root, EXPECTED)
+    return files
+
+
+def _load(root: Path, split: Split, normal: Sequence[str], splits: str) -> list[Sample]:
+    files = _files(root, splits)
     images = next((root / name for name in RESOLUTIONS if (root / name).is_dir()), None)
     if images is None:
         raise layout_error(" or ".join(RESOLUTIONS), root, EXPECTED)

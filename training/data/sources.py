@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import UnknownClassError
-from .layouts import load_samples
+from .layouts import class_names, load_samples
 from .sample import Sample
-from .tree import Split
+from .tree import Split, is_class
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,10 @@ class Source:
     layout: str
     root: Path
 
-    def claimed(self, split: Split, names: Sequence[str]) -> list[str]:
+    def claimed(self, names: Sequence[str]) -> list[str]:
         """Those of `names` that are classes of this data set."""
-        return [name for name in names if self._has(split, name)]
-
-    def _has(self, split: Split, name: str) -> bool:
-        try:
-            load_samples(self.layout, self.root, split, [name])
-        except UnknownClassError:
-            return False
-        return True
+        known = class_names(self.layout, self.root)
+        return [name for name in names if is_class(name, known)]
 
 
 def load_sources(sources: Sequence[Source], split: Split, normal: Sequence[str]) -> list[Sample]:
@@ -36,10 +30,10 @@ def load_sources(sources: Sequence[Source], split: Split, normal: Sequence[str])
 
     Raises UnknownClassError for a name that no source knows.
     """
-    claims = [source.claimed(split, normal) for source in sources]
+    claims = [source.claimed(normal) for source in sources]
     unclaimed = [name for name in normal if not any(name in claim for claim in claims)]
-    if unclaimed and len(sources) == 1:
-        claims = [unclaimed]  # the adapter's own error lists the classes that it knows
+    if len(sources) == 1:
+        claims = [list(normal)]  # the adapter's own error lists the classes that it knows
     elif unclaimed:
         raise UnknownClassError(f"no data set has a class {', '.join(map(repr, unclaimed))}")
     return [

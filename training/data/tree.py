@@ -52,5 +52,10 @@ def choose_classes(normal: Sequence[str], known: Sequence[str]) -> list[str]:
     return [name for name in known if name in chosen or not normal]
 
 
+def is_class(name: str, known: Sequence[str]) -> bool:
+    """Whether choose_classes finds `name` among `known`."""
+    return _key(name) in {_key(other) for other in known}
+
+
 def _key(name: str) -> str:
     return "".join(filter(str.isalnum, name.casefold()))

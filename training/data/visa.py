@@ -21,8 +21,17 @@ def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
     Raises DataError for a missing or damaged table, an unknown category, and files that the table names but the tree lacks.
     """
     rows = _rows(root)
-    chosen = choose_classes(normal, list(dict.fromkeys(row["object"] for row in rows)))
+    chosen = choose_classes(normal, _classes(rows))
     return [_sample(root, row) for name in chosen for row in rows if row["object"] == name and row["split"] == split]
+
+
+def classes(root: Path) -> list[str]:
+    """Names of the categories, as the table has them; raises DataError for a missing or damaged table."""
+    return _classes(_rows(root))
+
+
+def _classes(rows: list[dict[str, str]]) -> list[str]:
+    return list(dict.fromkeys(row["object"] for row in rows))
 
 
 def _rows(root: Path) -> list[dict[str, str]]:

@@ -23,8 +23,8 @@ def report(tmp_path_factory: pytest.TempPathFactory, run_evaluation: Evaluation,
     return folder
 
 
-def test_it_holds_three_files(report: Path) -> None:
-    assert sorted(path.name for path in report.iterdir()) == ["metrics.json", "scores.csv", "sheet.png"]
+def test_it_holds_figures_and_pictures(report: Path) -> None:
+    assert sorted(path.name for path in report.iterdir()) == ["curves.png", "metrics.json", "scores.csv", "sheet.png"]
 
 
 def test_metrics_json_holds_the_metrics(report: Path, run_evaluation: Evaluation) -> None:

@@ -39,8 +39,8 @@ def test_without_a_choice_everything_is_normal(sources: list[Source]) -> None:
 
 def test_each_source_takes_the_classes_that_it_knows(sources: list[Source]) -> None:
     assert categories(sources, ["washer", "shoes"]) == {"washer": 2, "shoes": 3}
-    assert sources[0].claimed("train", ["shoes", "washer", "gear"]) == ["washer", "gear"]
-    assert sources[1].claimed("train", ["shoes", "washer", "gear"]) == ["shoes"]
+    assert sources[0].claimed(["shoes", "washer", "gear"]) == ["washer", "gear"]
+    assert sources[1].claimed(["shoes", "washer", "gear"]) == ["shoes"]
 
 
 def test_a_source_without_a_choice_of_its_own_is_normal_as_a_whole(sources: list[Source]) -> None:

@@ -1,0 +1,127 @@
+"""A whole benchmark on a tiny tree, as it is typed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from training.benchmark import run
+from training.cli import app
+from training.data import Sample
+from training.errors import TrainingError
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, good_samples: Callable[[int, int], list[Sample]]) -> Path:
+    """Two categories in MVTec's layout with a masked defect."""
+    root = tmp_path_factory.mktemp("data")
+    for seed, (category, turns) in enumerate({"stripes": 0, "squares": 1}.items()):
+        for folder, count in (("train/good", 12), ("test/good", 4), ("test/blot", 3)):
+            (root / category / folder).mkdir(parents=True)
+            for index, sample in enumerate(good_samples(count, 10 + seed)):
+                pixels = np.rot90(sample.pixels(), turns).copy()
+                if folder == "test/blot":
+                    pixels[10:26, 20:36] = (20, 200, 30)
+                    mask = np.zeros((48, 48), dtype=np.uint8)
+                    mask[10:26, 20:36] = 255
+                    (root / category / "ground_truth/blot").mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(mask).save(root / category / f"ground_truth/blot/{index:03d}_mask.png")
+                Image.fromarray(pixels).save(root / category / folder / f"{index:03d}.png")
+    return root
+
+
+def command(data: Path, teacher: Path, output: Path, setting: str, *more: str) -> list[str]:
+    return [
+        "benchmark", "mvtec", "--setting", setting, "--data", str(data), "--output", str(output), "--teacher", str(teacher),
+        "--input-size", "56", "--steps", "4", "--batch-size", "4", "--encoder-depth", "4", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, teacher_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("benchmark") / "single"
+    result = runner.invoke(app, command(data, teacher_folder, output, "single", "--seed", "0", "--seed", "1"))
+    assert result.exit_code == 0, result.output
+    assert "mean of 2" in result.output
+    assert "±" in result.output
+    return output
+
+
+def test_every_task_and_seed_is_measured_beside_the_baseline(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    assert [(r["seed"], r["name"]) for r in results] == [(s, n) for s in (0, 1) for n in ("squares", "stripes")]
+    for result in results:
+        assert {"image_auroc/joint", "pixel_auroc/local", "aupro/local", "false_alarm_rate"} <= result["students"].keys()
+        assert {"image_auroc/local", "image_auroc/semantic", "pixel_auroc/local"} <= result["neighbours"].keys()
+
+
+def test_the_table_has_means_over_tasks_and_seeds(finished: Path) -> None:
+    with (finished / "table.csv").open() as stream:
+        rows = {row["normal"]: row for row in csv.DictReader(stream)}
+    assert list(rows) == ["squares", "stripes", "mean of 2"]
+    results = json.loads((finished / "results.json").read_text())
+    of_squares = [r["students"]["image_auroc/joint"] for r in results if r["name"] == "squares"]
+    assert float(rows["squares"]["joint"]) == pytest.approx(np.mean(of_squares))
+    everything = [r["students"]["image_auroc/joint"] for r in results]
+    assert float(rows["mean of 2"]["joint"]) == pytest.approx(np.mean(everything))
+
+
+def test_the_page_shows_pictures_that_are_there(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    pictures = [part.split("'")[0] for part in page.split("src='")[1:]]
+    assert len(pictures) == 8
+    for picture in pictures:
+        with Image.open(finished / picture) as image:
+            assert image.size[0] > 300
+
+
+def test_decoded_pictures_do_not_pile_up(finished: Path) -> None:
+    assert not list(finished.rglob("training.npy"))
+    assert len(list(finished.rglob("checkpoint.pt"))) == 4
+
+
+def test_what_is_done_is_not_done_again(
+    finished: Path, data: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = Path(shutil.copytree(finished, tmp_path / "again"))
+    (output / "seed-1/single/stripes/result.json").unlink()
+    shutil.rmtree(output / "seed-1/single/stripes")
+    trained = []
+    really = run._run_task
+
+    def counted(*arguments: object) -> object:
+        trained.append(arguments[1])
+        return really(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run, "_run_task", counted)
+    result = runner.invoke(app, command(data, teacher_folder, output, "single", "--seed", "0", "--seed", "1"))
+    assert result.exit_code == 0, result.output
+    assert [task.name for task in trained] == ["stripes"]  # type: ignore[attr-defined]
+    assert json.loads((output / "results.json").read_text()) == json.loads((finished / "results.json").read_text())
+
+
+def test_other_settings_need_another_folder(finished: Path, data: Path, teacher_folder: Path) -> None:
+    result = runner.invoke(app, command(data, teacher_folder, finished, "single", "--every", "2"))
+    assert isinstance(result.exception, TrainingError)
+    assert "was written with other settings (every): choose another --output" in str(result.exception)
+
+
+def test_multi_has_the_mean_over_categories_beside_the_pooled_figure(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    result = runner.invoke(app, command(data, teacher_folder, tmp_path / "multi", "multi"))
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "multi/table.csv").open() as stream:
+        rows = {row["normal"]: row for row in csv.DictReader(stream)}
+    assert list(rows) == ["all", "all: mean over categories"]
+    (found,) = json.loads((tmp_path / "multi/results.json").read_text())
+    assert float(rows["all"]["joint"]) == found["students"]["image_auroc/joint"]
+    assert float(rows["all: mean over categories"]["joint"]) == found["students"]["image_auroc_mean/joint"]

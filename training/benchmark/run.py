@@ -1,0 +1,99 @@
+"""Train and measure every task of a benchmark, one after the other; what is done is not done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from ..calibrate import calibrate_run
+from ..data import Sample, class_names, load_samples
+from ..errors import TrainingError
+from ..evaluate import evaluate, score_all
+from ..files import write_text
+from ..fit import fit
+from ..measures import measure
+from ..report import write_report
+from ..run_folder import FitSettings, RunFolder
+from ..scorers import RunScorer
+from ..start import start_run
+from ..teacher import load_teacher
+from .neighbours import NeighbourScorer
+from .results import TaskResult
+from .summary import write_summary
+from .tasks import Setting, Task, tasks
+
+
+class BenchmarkSettings(BaseModel):
+    """benchmark.json: what the figures in a folder were measured with. Seeds may be added later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    benchmark: str
+    setting: Setting
+    semantic: bool
+    every: int
+    fit: FitSettings
+
+
+def run_benchmark(settings: BenchmarkSettings, root: Path, output: Path, seeds: Sequence[int]) -> list[TaskResult]:
+    """Results of every task and seed, in order; the summary in `output` is renewed after each task.
+
+    Raises TrainingError where `output` holds a benchmark with other settings, and when it is stopped (nothing is lost).
+    """
+    _claim(output / "benchmark.json", settings)
+    todo = tasks(settings.setting, class_names(settings.benchmark, root), semantic=settings.semantic)
+    results: list[TaskResult] = []
+    for seed in seeds:
+        for number, task in enumerate(todo, start=1):
+            folder = output / f"seed-{seed}" / task.group / task.name.replace("/", "-").replace(" ", "-")
+            file = folder / "result.json"
+            if not file.exists():
+                Console(stderr=True).print(f"seed {seed}, {task.group} {number}/{len(todo)}: {task.name}", style="bold")
+                write_text(file, _run_task(settings, task, root, folder, seed).model_dump_json(indent=2))
+            results.append(TaskResult.read(file))
+            write_summary(output, results)
+    return results
+
+
+def _claim(file: Path, settings: BenchmarkSettings) -> None:
+    described = settings.model_copy(update={"fit": settings.fit.model_copy(update={"seed": 0})}).model_dump(mode="json")
+    if not file.exists():
+        write_text(file, json.dumps(described, indent=2))
+        return
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if found != described:
+        other = [name for name in described if found.get(name) != described[name]]
+        raise TrainingError(f"{file} was written with other settings ({', '.join(other)}): choose another --output")
+
+
+def _run_task(settings: BenchmarkSettings, task: Task, root: Path, folder: Path, seed: int) -> TaskResult:
+    run = RunFolder(folder)
+    if not run.description_file.exists():
+        training = load_samples(settings.benchmark, root, "train", task.normal)
+        start_run(folder, settings.fit.model_copy(update={"seed": seed}), training, settings.benchmark)
+    if not fit(run):
+        raise TrainingError("stopped, nothing is lost; go on with the same command")
+    calibrate_run(run, settings.fit.alpha)
+    scorer = RunScorer(run)
+    samples = load_samples(settings.benchmark, root, "test", task.normal)[:: settings.every]
+    evaluation = evaluate(scorer, samples)
+    write_report(folder, evaluation, scorer)
+    neighbours = _neighbours(run, samples, len(task.normal), seed)
+    for decoded in (run.training_file, run.held_out_file):  # gigabytes, in the sum of all tasks
+        decoded.unlink()
+    return TaskResult(
+        group=task.group, name=task.name, seed=seed, folder=str(folder.relative_to(folder.parents[2])),
+        students=evaluation.metrics, neighbours=neighbours,
+    )  # fmt: skip
+
+
+def _neighbours(run: RunFolder, samples: Sequence[Sample], classes: int, seed: int) -> dict[str, float]:
+    settings = run.description().settings
+    scorer = NeighbourScorer(load_teacher(settings.teacher, settings.input_size), run.training(), classes, seed)
+    outputs, maps = score_all(scorer, samples)
+    return measure(samples, outputs, maps)

@@ -1,0 +1,37 @@
+"""The start of a run: good pictures in, a run's folder out, with calibration's share set apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from service.model_format import TrainingData
+
+from .calibrate import images_needed
+from .data import DataError, Sample, fingerprint, split_held_out
+from .data.readable import readable
+from .fit import prepare_run
+from .run_folder import FitSettings, RunFolder
+
+LARGEST_HELD_OUT_SHARE = 0.2  # set apart without being asked to, where alpha needs more pictures than held_out_share gives
+
+
+def start_run(
+    path: Path, settings: FitSettings, samples: Sequence[Sample], layout: str, *, skip_unreadable: bool = False
+) -> RunFolder:
+    """Set pictures apart for calibration, and store them and the rest in a new run's folder at the input size.
+
+    Raises TrainingError for a folder that holds a run, too few pictures, and pictures that cannot be read, all of them named.
+    """
+    if skip_unreadable:
+        samples = readable(samples, skip=True)
+    needed = images_needed(settings.alpha)
+    affordable = needed <= LARGEST_HELD_OUT_SHARE * len(samples)
+    training, held_out = split_held_out(samples, settings.held_out_share, settings.seed, minimum=needed if affordable else 1)
+    classes = tuple(dict.fromkeys(sample.category for sample in samples))
+    try:
+        data = TrainingData(layout=layout, normal=classes, images=len(training), fingerprint=fingerprint(training))
+        return prepare_run(path, settings, training, held_out, data)
+    except DataError:
+        readable(samples, skip=False)  # the first one was named: name all
+        raise
