@@ -11,6 +11,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import beta
 from torch import Tensor
 
 from service.model_format import Calibration, Sigmoid
@@ -54,8 +55,21 @@ def upper_quantile(scores: Scores, alpha: float) -> float:
     A new good score exceeds it with probability at most alpha (split conformal prediction, arXiv 2107.07511), if n is at least
     1/alpha - 1.
     """
-    ordered = np.sort(scores)
-    return float(ordered[min(len(ordered), math.ceil((len(ordered) + 1) * (1 - alpha))) - 1])
+    return float(np.sort(scores)[_rank(len(scores), alpha) - 1])
+
+
+def expected_false_alarms(images: int, alpha: float) -> tuple[float, float]:
+    """The interval that holds the threshold's true share of false alarms in 95 of 100 calibrations on so many good images.
+
+    That share is distributed as Beta(n + 1 - r, r) for a threshold at the r-th smallest of n scores (arXiv 2107.07511, 3.2).
+    """
+    rank = _rank(images, alpha)
+    posterior = beta(images + 1 - rank, rank)
+    return float(posterior.ppf(0.025)), float(posterior.ppf(0.975))
+
+
+def _rank(count: int, alpha: float) -> int:
+    return min(count, math.ceil((count + 1) * (1 - alpha)))
 
 
 def fit_sigmoid(scores: Scores, alpha: float) -> Sigmoid:
@@ -85,10 +99,11 @@ def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Cali
         raise TrainingError("a held-out image has a score that is not finite: the training diverged; lower the learning rate")
     count = len(branches[0])
     if count < images_needed(alpha):
+        low, high = expected_false_alarms(count, alpha)
         log.warning(
-            "%d held-out images cannot show a share of %g: the threshold is their largest score; expect up to %.1f %% false "
+            "%d held-out images cannot show a share of %g: the threshold is their largest score; expect %.2g to %.2g %% false "
             "alarms, or hold out %d images",
-            count, alpha, 100 / (count + 1), images_needed(alpha),
+            count, alpha, 100 * low, 100 * high, images_needed(alpha),
         )  # fmt: skip
     calibration = Calibration(
         local=None if scores.local is None else fit_sigmoid(scores.local, alpha),

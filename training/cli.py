@@ -20,6 +20,7 @@ from .errors import TrainingError
 if TYPE_CHECKING:
     from .benchmark import Setting
     from .data import Source
+    from .run_folder import RunCalibration
 
 app = typer.Typer(
     name="duet-train", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -47,6 +48,7 @@ NormalOption = Annotated[
 SkipOption = Annotated[
     bool, typer.Option("--skip-unreadable", help="Go on without pictures that cannot be decoded; they are named.")
 ]
+ModelArgument = Annotated[Path, typer.Argument(metavar="RUN_OR_ONNX", help="Folder of a run, or an exported model.onnx.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'fit' wrote.")]
 
 
@@ -101,20 +103,35 @@ def fit(
     if not fit_run(run):
         raise TrainingError(f"stopped, nothing is lost; go on with: duet-train fit --resume --output {output}")
     outcome = calibrate_run(run, run.description().settings.alpha)
-    Console().print(f"{output}: trained and calibrated on {outcome.calibration.images} held-out pictures; export it with")
+    Console(soft_wrap=True).print(f"{output}: trained; {_promise(outcome)}; export it with")
     Console().print(f"  duet-train export {output} --name NAME", highlight=False)
 
 
 @app.command()
-def calibrate(run: RunArgument, alpha: Annotated[float, typer.Option(help="Share of good pictures to reject.")] = 0.01) -> None:
-    """Calibrate a finished run anew, for another share of false alarms."""
+def calibrate(
+    model: ModelArgument,
+    alpha: Annotated[float, typer.Option(help="Share of good pictures to reject.")] = 0.01,
+    data: DataOption = [],  # noqa: B006 - typer reads it, nobody writes it
+    layout: LayoutOption = [],  # noqa: B006
+    normal: NormalOption = None,
+) -> None:
+    """Calibrate anew, without training: a run on its held-out pictures, a model.onnx on --data: good pictures of its line."""
     from .calibrate import calibrate_run
+    from .data import load_sources
+    from .recalibrate import recalibrate
     from .run_folder import RunFolder
 
-    outcome = calibrate_run(RunFolder(run), alpha)
-    Console().print(
-        f"threshold {outcome.threshold:.6f} for alpha {alpha:g}, from {outcome.calibration.images} held-out pictures"
-    )
+    if model.suffix == ".onnx":
+        if not data:
+            raise TrainingError(f"name good pictures of the line with --data and --layout: {model} has kept none")
+        file, outcome = recalibrate(model, load_sources(_sources(data, layout), "train", normal or []), alpha)
+        Console(soft_wrap=True).print(f"{file}: {_promise(outcome)}")
+        return
+    if data:
+        raise TrainingError(
+            f"{model} is a run, which has its own held-out pictures: leave --data out, or name an exported model.onnx"
+        )
+    Console(soft_wrap=True).print(f"{model}: {_promise(calibrate_run(RunFolder(model), alpha))}")
 
 
 @app.command()
@@ -139,7 +156,7 @@ def export(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="RUN_OR_ONNX", help="Folder of a run, or an exported model.onnx.")],
+    model: ModelArgument,
     data: DataOption,
     layout: LayoutOption,
     normal: NormalOption = None,
@@ -238,6 +255,16 @@ def pretrain(
 
     pictures = [sample.pixels() for sample in load_sources(_sources(data, layout), "train", [])]
     train_teacher(load_photos(photos), pictures, output, PretrainSettings(steps=steps, seed=seed), resume)
+
+
+def _promise(outcome: RunCalibration) -> str:
+    """What the threshold stands for, with its uncertainty."""
+    from .calibrate import expected_false_alarms
+
+    low, high = expected_false_alarms(outcome.calibration.images, outcome.alpha)
+    threshold = f"threshold {outcome.threshold:.4f} for alpha {outcome.alpha:g}"
+    images = f"from {outcome.calibration.images} good pictures"
+    return f"{threshold}, {images}: expect {100 * low:.2g} to {100 * high:.2g} % false alarms"
 
 
 def _sources(data: list[Path], layout: list[Layout]) -> list[Source]:

@@ -80,9 +80,9 @@ def export_run(
             licence=LICENCE,
         )
         model = onnx.load(file)
-        onnx.helper.set_model_props(model, {METADATA_KEY: metadata.model_dump_json()})
+        write_metadata(model, metadata)
         onnx.save(model, file)
-        return _publish(file, models, name)
+        return publish(file, models, name)
 
 
 def _write_graph(graph: CalibratedGraph, size: int, file: Path) -> None:
@@ -150,8 +150,13 @@ def check_parity(graph: CalibratedGraph, file: Path, pictures: npt.NDArray[np.ui
     return Parity(max_abs_difference=worst, batch_sizes=PARITY_BATCHES)
 
 
-def _publish(file: Path, models: Path, name: str) -> Path:
-    """Move the finished file in as the next version, which appears whole or not at all."""
+def write_metadata(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
+    """Let the model say what it is; takes the place of what it said before."""
+    onnx.helper.set_model_props(model, {METADATA_KEY: metadata.model_dump_json()})
+
+
+def publish(file: Path, models: Path, name: str) -> Path:
+    """Copy the finished file into `models` as the next version of `name`, which appears whole or not at all."""
     (models / name).mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=".export-", dir=models / name))
     beside.chmod(0o755)

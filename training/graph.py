@@ -85,30 +85,43 @@ class CalibratedGraph(nn.Module):
 
     def __init__(self, raw: RawGraph, calibration: Calibration) -> None:
         super().__init__()
-        self.raw, self.calibration = raw, calibration
+        self.raw = raw
+        given = {"local": calibration.local, "semantic": calibration.semantic}
+        self.logits = nn.ModuleDict({branch: Logit(sigmoid) for branch, sigmoid in given.items() if sigmoid is not None})
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         scores = self.raw(image)
         outputs: dict[str, Tensor] = {}
         hazards = []
-        if scores.local is not None and scores.anomaly_map is not None and self.calibration.local is not None:
-            hazard = hazard_of_logit(_logit(scores.local, self.calibration.local))
+        if scores.local is not None and scores.anomaly_map is not None:
+            hazard = hazard_of_logit(self.logits["local"](scores.local))
             hazards.append(hazard)
             outputs |= {
                 "local_score": scores.local,
                 "local_probability": probability(hazard),
                 "anomaly_map": scores.anomaly_map,
             }
-        if scores.semantic is not None and self.calibration.semantic is not None:
-            hazard = hazard_of_logit(_logit(scores.semantic, self.calibration.semantic))
+        if scores.semantic is not None:
+            hazard = hazard_of_logit(self.logits["semantic"](scores.semantic))
             hazards.append(hazard)
             outputs |= {"semantic_score": scores.semantic, "semantic_probability": probability(hazard)}
         joint = joint_hazard(hazards)
         return outputs | {"joint_probability": probability(joint), "joint_score": joint}
 
 
-def _logit(score: Tensor, sigmoid: Sigmoid) -> Tensor:
-    return (score - sigmoid.tau) / sigmoid.sigma
+class Logit(nn.Module):
+    """u = (s - tau) / sigma. Both are buffers, so that an exported file has them by name and can be calibrated anew."""
+
+    tau: Tensor
+    sigma: Tensor
+
+    def __init__(self, sigmoid: Sigmoid) -> None:
+        super().__init__()
+        self.register_buffer("tau", torch.tensor(sigmoid.tau))
+        self.register_buffer("sigma", torch.tensor(sigmoid.sigma))
+
+    def forward(self, score: Tensor) -> Tensor:
+        return (score - self.tau) / self.sigma
 
 
 def smooth_upsampling(grid: int) -> Tensor:

@@ -1,0 +1,108 @@
+"""A model file that moves to another line: brighter pictures, the same students."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from service.images import resize_square
+from service.model_format import ModelMetadata, parse_metadata
+from training.calibrate import expected_false_alarms, upper_quantile
+from training.cli import app
+from training.data import Sample
+from training.errors import TrainingError
+from training.recalibrate import recalibrate
+from training.scorers import OnnxScorer
+
+MakeSamples = Callable[[int, int], list[Sample]]
+
+
+@pytest.fixture
+def file(exported: Path, tmp_path: Path) -> Path:
+    """models/stripes/1/model.onnx, in a repository that a test may change."""
+    shutil.copytree(exported.parents[2], tmp_path / "models")
+    return tmp_path / "models/stripes/1/model.onnx"
+
+
+def dimmed(samples: list[Sample]) -> list[Sample]:
+    """Pictures of a darker line: scores of their good parts are higher."""
+    return [Sample(s.name, (s.pixels() * 0.6).astype(np.uint8), s.label, s.category) for s in samples]
+
+
+def metadata(file: Path) -> ModelMetadata:
+    return parse_metadata({p.key: p.value for p in onnx.load(file).metadata_props}, file)
+
+
+def outputs(file: Path, samples: list[Sample]) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    return dict(OnnxScorer(file).score(np.stack([resize_square(s.pixels(), 56) for s in samples])))
+
+
+def test_the_next_version_keeps_its_promise_on_the_new_line(file: Path, good_samples: MakeSamples) -> None:
+    before = file.read_bytes()
+    line = dimmed(good_samples(60, 21))
+    new, outcome = recalibrate(file, line, alpha=0.1)
+    assert new == file.parents[1] / "2/model.onnx"
+    assert file.read_bytes() == before
+    found = outputs(new, line)
+    assert outcome.calibration.local is not None
+    assert outcome.calibration.local.tau == pytest.approx(upper_quantile(found["local_score"], 0.1))
+    unseen = outputs(new, dimmed(good_samples(200, 22)))["joint_probability"] >= outcome.threshold
+    old = outputs(file, dimmed(good_samples(200, 22)))["joint_probability"] >= metadata(file).threshold
+    low, high = expected_false_alarms(60, 0.1)
+    assert low / 2 <= unseen.mean() <= 1.5 * high
+    assert old.mean() > 2 * unseen.mean()  # which is why it was calibrated anew
+
+
+def test_raw_scores_stay_and_probabilities_follow_the_new_metadata(file: Path, good_samples: MakeSamples) -> None:
+    new, outcome = recalibrate(file, dimmed(good_samples(30, 23)), alpha=0.05)
+    samples = good_samples(4, 24)
+    first, second = outputs(file, samples), outputs(new, samples)
+    for name in ("local_score", "semantic_score", "anomaly_map"):
+        assert np.array_equal(first[name], second[name])
+    for branch, sigmoid in (("local", outcome.calibration.local), ("semantic", outcome.calibration.semantic)):
+        assert sigmoid is not None
+        expected = 1 / (1 + np.exp(-(second[f"{branch}_score"].astype(float) - sigmoid.tau) / sigmoid.sigma))
+        assert second[f"{branch}_probability"] == pytest.approx(expected, rel=1e-4)
+    described = metadata(new)
+    assert (described.calibration, described.threshold, described.alpha) == (outcome.calibration, outcome.threshold, 0.05)
+    assert described.metrics == {}  # they were measured at another threshold
+    assert described.training_data == metadata(file).training_data
+
+
+def test_it_is_typed_as_the_help_says(file: Path, good_samples: MakeSamples, tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "line").mkdir()
+    for index, sample in enumerate(dimmed(good_samples(20, 25))):
+        Image.fromarray(sample.pixels()).save(tmp_path / f"line/{index}.png")
+    command = ["calibrate", str(file), "--data", str(tmp_path / "line"), "--layout", "folder", "--alpha", "0.05"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "stripes/2/model.onnx" in result.output
+    assert "from 20 good pictures: expect 0.13 to 17 % false alarms" in result.output
+    result = CliRunner().invoke(app, command[:2])
+    assert "name good pictures of the line with --data and --layout" in str(result.exception)
+
+
+def test_files_that_cannot_be_calibrated_are_refused(file: Path, good_samples: MakeSamples, tmp_path: Path) -> None:
+    moved = Path(shutil.copy(file, tmp_path / "model.onnx"))
+    with pytest.raises(TrainingError, match=r"does not lie in a model repository: expected MODELS/stripes/VERSION/model\.onnx"):
+        recalibrate(moved, good_samples(4, 0), alpha=0.1)
+    with pytest.raises(TrainingError, match="no held-out good image"):
+        recalibrate(file, [], alpha=0.1)
+    model = onnx.load(file)
+    for tensor in model.graph.initializer:
+        if tensor.name == "logits.local.tau":
+            tensor.name = "val_1"
+    for node in model.graph.node:
+        node.input[:] = ["val_1" if name == "logits.local.tau" else name for name in node.input]
+    onnx.save(model, file)
+    with pytest.raises(TrainingError, match=r"no constant 'logits\.local\.tau': it is too old; export its run anew"):
+        recalibrate(file, good_samples(4, 0), alpha=0.1)
+    assert not (file.parents[1] / "2").exists()

@@ -1,0 +1,104 @@
+"""A finished model file calibrated anew on another line's good pictures: nothing is trained, the next version is written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from service.images import resize_square
+from service.model_format import MODEL_FILE, Calibration, Sigmoid, parse_metadata
+
+from .calibrate import HeldOutScores, calibrate
+from .data import GOOD, Sample
+from .errors import TrainingError
+from .export import publish, write_metadata
+from .progress import Progress
+from .run_folder import RunCalibration
+from .scorers import OnnxScorer
+
+BATCH = 16
+
+
+def recalibrate(file: Path, samples: Sequence[Sample], alpha: float) -> tuple[Path, RunCalibration]:
+    """Calibrate the model file `models/NAME/VERSION/model.onnx` on good samples, as the next version of NAME.
+
+    Returns its file and what was found. Metrics measured before are left out: they were another threshold's. Raises
+    TrainingError without good samples, for a file that is no exported model or does not lie in a model repository, and for one
+    exported before its calibration could be changed.
+    """
+    scorer = OnnxScorer(file)
+    model = onnx.load(file)
+    metadata = parse_metadata({p.key: p.value for p in model.metadata_props}, file)
+    folder = file.resolve().parent.parent
+    if folder.name != metadata.name:
+        raise TrainingError(f"{file} does not lie in a model repository: expected MODELS/{metadata.name}/VERSION/{MODEL_FILE}")
+    good = [sample for sample in samples if sample.label == GOOD]
+    calibration, threshold = calibrate(_scores(scorer, good), alpha)
+    _set_constants(model, calibration, file)
+    write_metadata(
+        model,
+        metadata.model_copy(
+            update={
+                "calibration": calibration, "threshold": threshold, "alpha": alpha, "metrics": {},
+                "created": datetime.now(UTC).replace(microsecond=0),
+            }
+        ),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="duet-calibrate-") as scratch:
+        changed = Path(scratch) / MODEL_FILE
+        onnx.save(model, changed)
+        _check(changed, calibration, good[0])
+        published = publish(changed, folder.parent, metadata.name)
+    return published, RunCalibration(calibration=calibration, threshold=threshold, alpha=alpha)
+
+
+def _scores(scorer: OnnxScorer, samples: Sequence[Sample]) -> HeldOutScores:
+    found: dict[str, list[npt.NDArray[np.float32]]] = {}
+    with Progress("scoring good pictures", len(samples)) as bar:
+        for start in range(0, len(samples), BATCH):
+            batch = [resize_square(sample.pixels(), scorer.input_size) for sample in samples[start : start + BATCH]]
+            outputs = scorer.score(np.stack(batch))
+            if "anomaly_map" in outputs:
+                found.setdefault("map_maximum", []).append(outputs["anomaly_map"].max(axis=(1, 2)))
+            for name in ("local_score", "semantic_score"):
+                if name in outputs:
+                    found.setdefault(name, []).append(outputs[name])
+            for _ in batch:
+                bar.advance()
+    joined = {name: np.concatenate(parts).astype(np.float64) for name, parts in found.items()}
+    return HeldOutScores(joined.get("local_score"), joined.get("semantic_score"), joined.get("map_maximum"))
+
+
+def _set_constants(model: onnx.ModelProto, calibration: Calibration, file: Path) -> None:
+    """Put tau and sigma where graph.Logit has them."""
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    branches: Mapping[str, Sigmoid | None] = {"local": calibration.local, "semantic": calibration.semantic}
+    for branch, sigmoid in branches.items():
+        if sigmoid is None:
+            continue
+        for name, value in (("tau", sigmoid.tau), ("sigma", sigmoid.sigma)):
+            stored = f"logits.{branch}.{name}"
+            if stored not in tensors:
+                raise TrainingError(
+                    f"{file} has no constant '{stored}': it is too old; export its run anew with 'duet-train export'"
+                )
+            tensors[stored].CopyFrom(onnx.numpy_helper.from_array(np.array(value, dtype=np.float32), stored))
+
+
+def _check(file: Path, calibration: Calibration, sample: Sample) -> None:
+    """The file scores as its metadata says, on one picture; TrainingError if not."""
+    scorer = OnnxScorer(file)
+    outputs = scorer.score(resize_square(sample.pixels(), scorer.input_size)[None])
+    branches: Mapping[str, Sigmoid | None] = {"local": calibration.local, "semantic": calibration.semantic}
+    for branch, sigmoid in branches.items():
+        if sigmoid is not None:
+            logit = (float(outputs[f"{branch}_score"][0]) - sigmoid.tau) / sigmoid.sigma
+            expected, found = 1 / (1 + np.exp(-np.clip(logit, -80, 80))), float(outputs[f"{branch}_probability"][0])
+            if not abs(expected - found) <= 1e-4:
+                raise TrainingError(f"not written: {branch} probability is {found:g}, and its calibration says {expected:g}")
