@@ -13,6 +13,7 @@ from types import FrameType
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
+from torch.utils.tensorboard.writer import SummaryWriter
 
 from service.model_format import TrainingData
 
@@ -148,9 +149,15 @@ def fit(run: RunFolder) -> bool:
     batches = Batches(run.training(), run.description().class_counts, trainer.settings)
     loader = DataLoader(batches, batch_size=None, sampler=range(trainer.step, steps), num_workers=1, prefetch_factor=4)
     saved_at = time.monotonic()
-    with Progress("training", steps, trainer.step) as bar, _stop_on_signal() as stop:
+    curves = SummaryWriter(
+        run.curves_folder, purge_step=trainer.step
+    )  # what a killed run drew beyond its checkpoint is redrawn
+    with Progress("training", steps, trainer.step) as bar, _stop_on_signal() as stop, curves:
         for batch in loader:
-            bar.advance(trainer.train_on(batch), images=len(batch.pictures))
+            losses = trainer.train_on(batch)
+            bar.advance(losses, images=len(batch.pictures))
+            for branch, loss in losses.items():
+                curves.add_scalar(f"loss/{branch}", loss, trainer.step - 1)
             if stop:
                 break
             if time.monotonic() - saved_at > CHECKPOINT_SECONDS:

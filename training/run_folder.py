@@ -4,6 +4,7 @@ run.json          settings, teacher and training data, written once at the start
 training.npy      the training pictures at the model's input size, uint8 [M, S, S, 3]: each is decoded once
 held_out.npy      the good pictures set apart for calibration, likewise
 checkpoint.pt     both students, optimisers and step
+tensorboard/      each branch's loss at every step
 calibration.json  calibration, threshold, alpha and levels of the classes
 """
 
@@ -102,6 +103,7 @@ class RunFolder:
         self.training_file = path / "training.npy"
         self.held_out_file = path / "held_out.npy"
         self.checkpoint_file = path / "checkpoint.pt"
+        self.curves_folder = path / "tensorboard"
         self.calibration_file = path / "calibration.json"
 
     def description(self) -> RunDescription:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from service.images import resize_square
@@ -93,6 +94,14 @@ def test_an_interrupted_run_ends_as_an_unbroken_one_bit_for_bit(
     assert expected.keys() == found.keys()
     assert len(expected) > 100
     assert [name for name in expected if expected[name] != found[name]] == []
+    assert loss_curves(unbroken) == loss_curves(broken)
+    assert [step for step, _ in loss_curves(broken)["loss/local"]] == list(range(12))
+
+
+def loss_curves(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run: step and loss of each branch."""
+    events = EventAccumulator(str(run.curves_folder)).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in ("loss/local", "loss/semantic")}
 
 
 def test_signals_mean_what_they_meant_once_fit_is_over(tmp_path: Path, new_run: NewRun) -> None:
