@@ -149,9 +149,8 @@ def fit(run: RunFolder) -> bool:
     batches = Batches(run.training(), run.description().class_counts, trainer.settings)
     loader = DataLoader(batches, batch_size=None, sampler=range(trainer.step, steps), num_workers=1, prefetch_factor=4)
     saved_at = time.monotonic()
-    curves = SummaryWriter(
-        run.curves_folder, purge_step=trainer.step
-    )  # what a killed run drew beyond its checkpoint is redrawn
+    # what a killed run drew beyond its checkpoint is purged: it is drawn again
+    curves = SummaryWriter(run.curves_folder, purge_step=trainer.step)
     with Progress("training", steps, trainer.step) as bar, _stop_on_signal() as stop, curves:
         for batch in loader:
             losses = trainer.train_on(batch)
