@@ -121,6 +121,13 @@ def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Cali
     return calibration, -math.expm1(-min(limit, LARGEST_LIMIT))
 
 
+def calibration_of(scores: HeldOutScores, alpha: float, levels: ClassLevels | None = None) -> RunCalibration:
+    """Calibration and threshold with what they were found from; errors as of `calibrate`."""
+    calibration, threshold = calibrate(scores, alpha)
+    joint = tuple(np.sort(joint_score(scores, calibration)).tolist())
+    return RunCalibration(calibration=calibration, threshold=threshold, alpha=alpha, levels=levels, joint_scores=joint)
+
+
 def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
     """h = sum over branches of softplus((s - tau) / sigma), [N]; the same arithmetic as the graph's, in float64."""
     pairs = ((scores.local, calibration.local), (scores.semantic, calibration.semantic))
@@ -133,8 +140,8 @@ def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibratio
     """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
     counts = run.description().class_counts
     levels = class_levels(run.raw_graph(), run.training(), counts, run.held_out(), alpha) if len(counts) > 1 else None
-    calibration, threshold = calibrate(held_out_scores(run.raw_graph(levels=levels), run.held_out()), alpha)
-    outcome = RunCalibration(calibration=calibration, threshold=threshold, alpha=alpha, levels=levels)
+    scores = held_out_scores(run.raw_graph(levels=levels), run.held_out())
+    outcome = calibration_of(scores, alpha, levels)
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))
     return outcome
 

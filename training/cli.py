@@ -140,17 +140,14 @@ def export(
     name: Annotated[str, typer.Option(help="Name of the model.")],
     models: Annotated[Path, typer.Option(help="Model repository.")] = Path("models"),
     branch: Annotated[BranchChoice, typer.Option(help="Export one student alone.")] = BranchChoice.both,
-    metrics: Annotated[Path | None, typer.Option(help="A metrics.json of 'evaluate', recorded in the metadata.")] = None,
+    report: Annotated[Path | None, typer.Option(help="A report of 'evaluate', to go with the model.")] = None,
 ) -> None:
     """Write a finished run as the next version of a model: one ONNX file, checked against torch."""
-    import json
-
     from .export import export_run
     from .run_folder import RunFolder
 
-    measured = json.loads(metrics.read_text()) if metrics else None
     branches: tuple[Branch, ...] = ("local", "semantic") if branch == BranchChoice.both else (cast(Branch, branch.value),)
-    file = export_run(RunFolder(run), name, models, branches, measured)
+    file = export_run(RunFolder(run), name, models, branches, report)
     Console().print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 

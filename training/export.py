@@ -7,9 +7,10 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.model_format import INPUT, METADATA_KEY, MODEL_FILE, Branch, ModelMetadata, ModelName, Parity, versions
 
+from .card import write_card
 from .errors import TrainingError
 from .graph import CalibratedGraph
+from .report import CURVES, METRICS_FILE, SHEET
 from .run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -31,6 +34,7 @@ HALF_MINIMUM = 1024  # elements from which storing in half precision is worth a 
 PARITY_BATCHES = (1, 2, 5)
 PARITY_TOLERANCE = 1e-4
 LICENCE = "Apache-2.0"
+REPORT_PICTURES = {CURVES: "ROC curves and scores of each branch", SHEET: "pictures beside their heatmaps"}
 
 
 def export_run(
@@ -38,9 +42,12 @@ def export_run(
     name: str,
     models: Path,
     branches: Sequence[Branch] = ("local", "semantic"),
-    metrics: Mapping[str, float] | None = None,
+    report: Path | None = None,
 ) -> Path:
     """Export a finished, calibrated run as the next version of model `name` under `models`; returns the new model file.
+
+    Its model card lies beside it. `report` is the folder of an evaluation: its figures go into metadata and card, its pictures
+    into the card.
 
     Raises TrainingError where ONNX Runtime's scores differ from torch's by more than 1e-4 on held-out pictures at batch 1, 2
     and 5; nothing is written then.
@@ -52,6 +59,7 @@ def export_run(
             f"name '{name}' cannot be a model's: use 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit"
         ) from error
     description, outcome = run.description(), run.calibration()
+    metrics = read_metrics(report) if report else {}
     graph = run.calibrated_graph(branches)
     with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
         file = Path(scratch) / MODEL_FILE
@@ -74,7 +82,7 @@ def export_run(
             threshold=outcome.threshold,
             alpha=outcome.alpha,
             training_data=description.training_data,
-            metrics=dict(metrics or {}),
+            metrics=metrics,
             parity=parity,
             created=datetime.now(UTC).replace(microsecond=0),
             licence=LICENCE,
@@ -82,7 +90,11 @@ def export_run(
         model = onnx.load(file)
         write_metadata(model, metadata)
         onnx.save(model, file)
-        return publish(file, models, name)
+        pictures = {name: title for name, title in REPORT_PICTURES.items() if report and (report / name).is_file()}
+        for picture in pictures:
+            shutil.copyfile(cast(Path, report) / picture, file.with_name(picture))
+        write_card(file.parent, metadata, description, outcome, pictures)
+        return publish(file.parent, models, name)
 
 
 def _write_graph(graph: CalibratedGraph, size: int, file: Path) -> None:
@@ -155,13 +167,23 @@ def write_metadata(model: onnx.ModelProto, metadata: ModelMetadata) -> None:
     onnx.helper.set_model_props(model, {METADATA_KEY: metadata.model_dump_json()})
 
 
-def publish(file: Path, models: Path, name: str) -> Path:
-    """Copy the finished file into `models` as the next version of `name`, which appears whole or not at all."""
+def read_metrics(report: Path) -> dict[str, float]:
+    """The figures of an evaluation's report; raises TrainingError for a folder without them."""
+    file = report / METRICS_FILE
+    try:
+        return TypeAdapter(dict[str, float]).validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise TrainingError(f"{file} cannot be read as the figures of 'duet-train evaluate --report': {error}") from error
+
+
+def publish(folder: Path, models: Path, name: str) -> Path:
+    """Copy a finished model's folder into `models` as the next version of `name`, which appears whole or not at all."""
     (models / name).mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=".export-", dir=models / name))
     beside.chmod(0o755)
     try:
-        shutil.copyfile(file, beside / MODEL_FILE)
+        for part in folder.iterdir():
+            shutil.copyfile(part, beside / part.name)
         while True:
             version = models / name / str(max(versions(models, name), default=0) + 1)
             try:

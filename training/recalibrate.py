@@ -14,7 +14,7 @@ import onnx
 from service.images import resize_square
 from service.model_format import MODEL_FILE, Calibration, Sigmoid, parse_metadata
 
-from .calibrate import HeldOutScores, calibrate
+from .calibrate import HeldOutScores, calibration_of
 from .data import GOOD, Sample
 from .errors import TrainingError
 from .export import publish, write_metadata
@@ -39,13 +39,13 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float) -> tuple[Pa
     if folder.name != metadata.name:
         raise TrainingError(f"{file} does not lie in a model repository: expected MODELS/{metadata.name}/VERSION/{MODEL_FILE}")
     good = [sample for sample in samples if sample.label == GOOD]
-    calibration, threshold = calibrate(_scores(scorer, good), alpha)
-    _set_constants(model, calibration, file)
+    outcome = calibration_of(_scores(scorer, good), alpha)
+    _set_constants(model, outcome.calibration, file)
     write_metadata(
         model,
         metadata.model_copy(
             update={
-                "calibration": calibration, "threshold": threshold, "alpha": alpha, "metrics": {},
+                "calibration": outcome.calibration, "threshold": outcome.threshold, "alpha": alpha, "metrics": {},
                 "created": datetime.now(UTC).replace(microsecond=0),
             }
         ),
@@ -53,9 +53,8 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float) -> tuple[Pa
     with tempfile.TemporaryDirectory(prefix="duet-calibrate-") as scratch:
         changed = Path(scratch) / MODEL_FILE
         onnx.save(model, changed)
-        _check(changed, calibration, good[0])
-        published = publish(changed, folder.parent, metadata.name)
-    return published, RunCalibration(calibration=calibration, threshold=threshold, alpha=alpha)
+        _check(changed, outcome.calibration, good[0])
+        return publish(Path(scratch), folder.parent, metadata.name), outcome
 
 
 def _scores(scorer: OnnxScorer, samples: Sequence[Sample]) -> HeldOutScores:

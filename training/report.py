@@ -18,6 +18,7 @@ from .evaluate import Evaluation
 from .files import write_beside, write_text
 from .scorers import Scorer
 
+METRICS_FILE, CURVES, SHEET = "metrics.json", "curves.png", "sheet.png"
 EXAMPLES = 4  # of each row
 TENSORS = (
     "local_score", "semantic_score", "joint_score", "local_probability", "semantic_probability", "joint_probability",
@@ -26,10 +27,10 @@ TENSORS = (
 
 def write_report(folder: Path, evaluation: Evaluation, scorer: Scorer) -> None:
     """Write `metrics.json`, `scores.csv` (one line a picture), `curves.png` and `sheet.png` into `folder`."""
-    write_text(folder / "metrics.json", json.dumps(evaluation.metrics, indent=2))
+    write_text(folder / METRICS_FILE, json.dumps(evaluation.metrics, indent=2))
     write_beside(folder / "scores.csv", lambda path: _write_scores(path, evaluation))
-    write_beside(folder / "curves.png", lambda path: draw_curves(evaluation).savefig(path, format="png", dpi=110))
-    write_beside(folder / "sheet.png", lambda path: _sheet(evaluation, scorer).savefig(path, format="png", dpi=110))
+    write_beside(folder / CURVES, lambda path: draw_curves(evaluation).savefig(path, format="png", dpi=110))
+    write_beside(folder / SHEET, lambda path: _sheet(evaluation, scorer).savefig(path, format="png", dpi=110))
 
 
 def _write_scores(path: Path, evaluation: Evaluation) -> None:

@@ -92,6 +92,7 @@ class RunCalibration(BaseModel):
     threshold: Probability
     alpha: float
     levels: ClassLevels | None = Field(default=None, description="of a model of several classes")
+    joint_scores: tuple[float, ...] = Field(default=(), description="of the good pictures it was calibrated on, ascending")
 
 
 class RunFolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,9 @@ Pixels = npt.NDArray[np.uint8]
 MakePictures = Callable[[int, int], Pixels]
 
 INPUT_SIZE = 56
+MEASURED = {
+    "image_auroc/joint": 0.9, "good_images": 20.0, "anomalous_images": 12.0, "false_alarm_rate": 0.05, "detection_rate": 0.75,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -117,7 +121,10 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, new_run: Callable[...
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, finished_run: RunFolder) -> Path:
     """The finished run as models/stripes/1/model.onnx. Tests read it only."""
-    return export_run(finished_run, "stripes", tmp_path_factory.mktemp("models"), metrics={"image_auroc/joint": 0.5})
+    report = tmp_path_factory.mktemp("report")
+    (report / "metrics.json").write_text(json.dumps(MEASURED))
+    (report / "sheet.png").write_bytes(b"a sheet")
+    return export_run(finished_run, "stripes", tmp_path_factory.mktemp("models"), report=report)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,118 @@
+"""The model card: what a model file was made of, what it was measured to do, and what it is not for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+
+from service.model_format import ModelMetadata, score_threshold
+
+from .calibrate import expected_false_alarms
+from .files import write_beside, write_text
+from .run_folder import RunCalibration, RunDescription
+
+CARD = "README.md"
+CALIBRATION_PLOT = "calibration.png"
+RANKED = ("local", "semantic", "joint")
+
+
+def write_card(
+    folder: Path, metadata: ModelMetadata, description: RunDescription, outcome: RunCalibration, pictures: Mapping[str, str]
+) -> None:
+    """Write README.md and the calibration plot beside a model file; `pictures` are titles of files already there, by name."""
+    write_beside(folder / CALIBRATION_PLOT, lambda path: _plot(outcome).savefig(path, format="png", dpi=110))
+    shown = {CALIBRATION_PLOT: "joint scores of the held-out good pictures, and the threshold"} | dict(pictures)
+    sections = [
+        f"# Model card: {metadata.name}\n",
+        _table(("", ""), _facts(metadata, description)),
+        "## Measured\n\n" + _measured(metadata),
+        "".join(f"![{title}]({file})\n\n" for file, title in shown.items()),
+        "## Use and limits\n\n" + "\n".join(f"- {line}" for line in _limits(metadata)) + "\n",
+        "## Settings\n\n" + _table(("setting", "value"), ((k, f"`{v}`") for k, v in description.settings)),
+    ]
+    write_text(folder / CARD, "\n".join(sections))
+
+
+def _facts(metadata: ModelMetadata, description: RunDescription) -> Iterator[tuple[str, str]]:
+    data, images = metadata.training_data, metadata.calibration.images
+    counts = ", ".join(f"{name} {n:,}" for name, n in zip(data.normal, description.class_counts, strict=True))
+    low, high = expected_false_alarms(images, metadata.alpha)
+    stand_in = ", a stand-in for DINOv2" if metadata.teacher.stand_in else ""
+    yield "Teacher", f"`{metadata.teacher.source}`{stand_in}; weights {metadata.teacher.sha256[:12]}"
+    yield "Branches", " and ".join(metadata.branches)
+    yield "Input", f"{metadata.input_size} x {metadata.input_size} pixels, RGB"
+    yield "Trained on", f"{data.images:,} good pictures: {counts}; layout {data.layout}, fingerprint {data.fingerprint[:12]}"
+    yield "Calibrated on", f"{images:,} good pictures set apart before training"
+    yield "Threshold", f"joint probability {metadata.threshold:.4f}, for a share of {metadata.alpha:g} of good pictures"
+    yield (
+        "Expected false alarms",
+        f"{100 * low:.2g} to {100 * high:.2g} % of pictures like those (95 % interval)",
+    )
+    yield "Parity with torch", f"largest difference of any score {metadata.parity.max_abs_difference:.1e}"
+    yield "Made", f"{metadata.created:%Y-%m-%d %H:%M} UTC"
+    yield "Licence", metadata.licence
+
+
+def _measured(metadata: ModelMetadata) -> str:
+    metrics = metadata.metrics
+    if not metrics:
+        return "Nothing yet: `duet-train evaluate RUN --report REPORT`, then `duet-train export RUN --report REPORT`.\n"
+    good, anomalous = int(metrics["good_images"]), int(metrics["anomalous_images"])
+    rows = [
+        (f"image AUROC, {branch}", f"{100 * value:.2f}", _interval(*auroc_interval(value, anomalous, good)))
+        for branch in RANKED
+        if (value := metrics.get(f"image_auroc/{branch}")) is not None
+    ]
+    rows += [
+        (title, f"{100 * metrics[name]:.2f}", "")
+        for name, title in (("pixel_auroc/local", "pixel AUROC"), ("aupro/local", "AUPRO, limit 0.3"))
+        if name in metrics
+    ]
+    for name, title, count in (("false_alarm_rate", "false alarms", good), ("detection_rate", "detected", anomalous)):
+        exact = binomtest(round(metrics[name] * count), count).proportion_ci(0.95, method="exact")
+        rows.append((f"{title}, of {count:,}", f"{100 * metrics[name]:.2f}", _interval(exact.low, exact.high)))
+    return _table((f"on {good:,} good and {anomalous:,} anomalous pictures", "per cent", "95 % interval"), rows)
+
+
+def auroc_interval(auroc: float, positives: int, negatives: int) -> tuple[float, float]:
+    """95 % interval of an AUROC measured on so many pictures, within [0, 1] (Hanley and McNeil, Radiology 1982)."""
+    both_found, one_finds_both = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
+    variance = auroc * (1 - auroc) + (positives - 1) * (both_found - auroc**2) + (negatives - 1) * (one_finds_both - auroc**2)
+    reach = 1.96 * math.sqrt(max(variance, 0.0) / (positives * negatives))
+    return max(auroc - reach, 0.0), min(auroc + reach, 1.0)
+
+
+def _limits(metadata: ModelMetadata) -> Iterator[str]:
+    classes = metadata.training_data.normal
+    what = f"{classes[0]}" if len(classes) == 1 else f"{', '.join(classes[:-1])} and {classes[-1]}"
+    yield f"Made to tell good pictures of {what} from anything else, taken by the same camera, light and fixture."
+    yield "For another line, calibrate it anew on that line's good pictures: `duet-train calibrate model.onnx --data …`."
+    yield f"A defect has to be visible at {metadata.input_size} x {metadata.input_size} pixels: pictures are resized to that."
+    yield "A heatmap shows where the picture is unlike good ones; it says neither what the defect is nor whether it matters."
+    if metadata.teacher.stand_in:
+        yield "Its teacher is the stand-in that ships with Duet: expect more of DINOv2."
+
+
+def _plot(outcome: RunCalibration) -> Figure:
+    figure = Figure(figsize=(6, 2.6), layout="constrained")
+    axis = figure.subplots()
+    axis.hist(outcome.joint_scores, bins=60, color="tab:blue", alpha=0.7)
+    limit = score_threshold(outcome.threshold)
+    if math.isfinite(limit):
+        axis.axvline(limit, color="tab:red", label=f"threshold, alpha {outcome.alpha:g}")
+        axis.legend(fontsize=8)
+    axis.set(xlabel="joint score", ylabel="good pictures", title=f"{outcome.calibration.images:,} held-out good pictures")
+    return figure
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{100 * low:.2f} to {100 * high:.2f}"
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]] | list[tuple[str, str, str]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
