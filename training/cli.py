@@ -165,6 +165,7 @@ def evaluate(
     from .data import load_sources
     from .data.readable import readable
     from .evaluate import evaluate as measure
+    from .false_alarms import false_alarms_table
     from .measures import metrics_table
     from .report import write_report
     from .scorers import open_scorer
@@ -175,6 +176,8 @@ def evaluate(
     samples = load_sources(sources, "test", names)[::every]
     evaluation = measure(scorer, readable(samples, skip=True) if skip_unreadable else samples)
     Console().print(metrics_table(evaluation.metrics))
+    if evaluation.false_alarms:
+        Console().print(false_alarms_table(evaluation.false_alarms))
     if report:
         write_report(report, evaluation, scorer)
         Console().print(f"report in {report}")

@@ -13,6 +13,7 @@ from service.model_format import score_threshold
 
 from .data import GOOD, Sample
 from .errors import TrainingError
+from .false_alarms import FalseAlarms, false_alarms
 from .measures import measure
 from .progress import Progress
 from .scorers import PictureScorer, Scorer
@@ -29,6 +30,7 @@ class Evaluation:
     maps: dict[int, npt.NDArray[np.float32]]  # anomaly maps [256, 256] by sample index, of samples whose mask is known
     anomalous: npt.NDArray[np.bool_]  # verdicts [M]
     metrics: dict[str, float]
+    false_alarms: list[FalseAlarms]  # of a run; a file does not keep its held-out scores
 
 
 def evaluate(scorer: Scorer, samples: Sequence[Sample]) -> Evaluation:
@@ -45,7 +47,8 @@ def evaluate(scorer: Scorer, samples: Sequence[Sample]) -> Evaluation:
     metrics["detection_rate"] = float(anomalous[labels != GOOD].mean())
     metrics["good_images"] = float((labels == GOOD).sum())
     metrics["anomalous_images"] = float((labels != GOOD).sum())
-    return Evaluation(samples, outputs, maps, anomalous, metrics)
+    alarms = false_alarms(scorer.held_out, outputs["joint_score"][labels == GOOD])
+    return Evaluation(samples, outputs, maps, anomalous, metrics, alarms)
 
 
 def score_all(

@@ -15,6 +15,7 @@ from service.images import resize_square
 from .curves import draw_curves
 from .data import GOOD
 from .evaluate import Evaluation
+from .false_alarms import FalseAlarms
 from .files import write_beside, write_text
 from .scorers import Scorer
 
@@ -26,11 +27,23 @@ TENSORS = (
 
 
 def write_report(folder: Path, evaluation: Evaluation, scorer: Scorer) -> None:
-    """Write `metrics.json`, `scores.csv` (one line a picture), `curves.png` and `sheet.png` into `folder`."""
+    """Write `metrics.json`, `scores.csv` (one line a picture), `curves.png` and `sheet.png` into `folder`.
+
+    Of a run also `false_alarms.csv`: the shares asked for and found.
+    """
     write_text(folder / METRICS_FILE, json.dumps(evaluation.metrics, indent=2))
     write_beside(folder / "scores.csv", lambda path: _write_scores(path, evaluation))
+    if evaluation.false_alarms:
+        write_beside(folder / "false_alarms.csv", lambda path: _write_false_alarms(path, evaluation))
     write_beside(folder / CURVES, lambda path: draw_curves(evaluation).savefig(path, format="png", dpi=110))
     write_beside(folder / SHEET, lambda path: _sheet(evaluation, scorer).savefig(path, format="png", dpi=110))
+
+
+def _write_false_alarms(path: Path, evaluation: Evaluation) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(FalseAlarms._fields)
+        writer.writerows(evaluation.false_alarms)
 
 
 def _write_scores(path: Path, evaluation: Evaluation) -> None:

@@ -33,6 +33,7 @@ class Scorer(PictureScorer, Protocol):
     normal: tuple[str, ...]
     calibration: Calibration
     threshold: float
+    held_out: tuple[float, ...]  # joint scores of the pictures it was calibrated on; a file does not keep them
 
 
 class RunScorer:
@@ -42,7 +43,7 @@ class RunScorer:
         description, outcome = run.description(), run.calibration()
         self.input_size = description.settings.input_size
         self.normal = description.training_data.normal
-        self.calibration, self.threshold = outcome.calibration, outcome.threshold
+        self.calibration, self.threshold, self.held_out = outcome.calibration, outcome.threshold, outcome.joint_scores
         self._graph = run.calibrated_graph()
 
     @torch.inference_mode()
@@ -62,7 +63,7 @@ class OnnxScorer:
         metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, file)
         self.input_size = metadata.input_size
         self.normal = metadata.training_data.normal
-        self.calibration, self.threshold = metadata.calibration, metadata.threshold
+        self.calibration, self.threshold, self.held_out = metadata.calibration, metadata.threshold, ()
         self._names = list(metadata.outputs())
 
     def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:

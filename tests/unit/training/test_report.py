@@ -24,7 +24,15 @@ def report(tmp_path_factory: pytest.TempPathFactory, run_evaluation: Evaluation,
 
 
 def test_it_holds_figures_and_pictures(report: Path) -> None:
-    assert sorted(path.name for path in report.iterdir()) == ["curves.png", "metrics.json", "scores.csv", "sheet.png"]
+    names = ["curves.png", "false_alarms.csv", "metrics.json", "scores.csv", "sheet.png"]
+    assert sorted(path.name for path in report.iterdir()) == names
+
+
+def test_false_alarms_are_listed_for_what_twelve_held_out_pictures_can_show(report: Path) -> None:
+    with (report / "false_alarms.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["alpha"], row["images"]) == ("0.1", "20")
+    assert float(row["low"]) <= int(row["found"]) / 20 <= float(row["high"])
 
 
 def test_metrics_json_holds_the_metrics(report: Path, run_evaluation: Evaluation) -> None:
