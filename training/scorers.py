@@ -63,7 +63,8 @@ class OnnxScorer:
         metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, file)
         self.input_size = metadata.input_size
         self.normal = metadata.training_data.normal
-        self.calibration, self.threshold, self.held_out = metadata.calibration, metadata.threshold, ()
+        self.calibration, self.threshold = metadata.calibration, metadata.threshold
+        self.held_out: tuple[float, ...] = ()
         self._names = list(metadata.outputs())
 
     def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
