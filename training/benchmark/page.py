@@ -15,6 +15,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #e3e3e8; white-space: nowrap; }
+th { white-space: normal; vertical-align: bottom; }
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
 tr.mean td { font-weight: 600; background: #f4f4f7; }
 figure { margin: 1rem 0 2rem; } img { max-width: 100%; }
@@ -23,7 +24,11 @@ details { border-top: 1px solid #e3e3e8; padding: .6rem 0; } summary { cursor: p
 
 
 def write_page(
-    file: Path, titles: Sequence[str], rows: Sequence[tuple[str, str, Sequence[str]]], results: Sequence[TaskResult]
+    file: Path,
+    headline: str,
+    titles: Sequence[str],
+    rows: Sequence[tuple[str, str, Sequence[str]]],
+    results: Sequence[TaskResult],
 ) -> None:
     """Table of `rows` (group, name, a cell a title), and for each task its curves and its sheet of pictures."""
     shown = [i for i in range(len(titles)) if any(cells[i] for _, _, cells in rows)]
@@ -33,7 +38,7 @@ def write_page(
     write_text(
         file,
         f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>Duet benchmark</title><style>{STYLE}</style><h1>Duet benchmark</h1>"
+        f"<title>Duet: {escape(headline)}</title><style>{STYLE}</style><h1>{escape(headline)}</h1>"
         "<p>Per cent. <em>nearest</em>: nearest neighbours on the same teacher, nothing trained. A row of one task is measured "
         "over all its pictures with one threshold.</p>"
         f"<div class='wide'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"

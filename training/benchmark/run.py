@@ -56,7 +56,7 @@ def run_benchmark(settings: BenchmarkSettings, root: Path, output: Path, seeds: 
                 Console(stderr=True).print(f"seed {seed}, {task.group} {number}/{len(todo)}: {task.name}", style="bold")
                 write_text(file, _run_task(settings, task, root, folder, seed).model_dump_json(indent=2))
             results.append(TaskResult.read(file))
-            write_summary(output, results)
+            write_summary(output, f"{settings.benchmark}, {settings.setting}", results)
     return results
 
 

@@ -115,7 +115,7 @@ def cells(row: Row) -> list[str]:
     return texts
 
 
-def write_summary(output: Path, results: Sequence[TaskResult]) -> None:
+def write_summary(output: Path, headline: str, results: Sequence[TaskResult]) -> None:
     """Write `results.json` (every figure), `table.csv` (the table) and `report.html` into `output`."""
     write_text(output / "results.json", json.dumps([result.model_dump() for result in results], indent=2))
     rows = summary_rows(results)
@@ -126,6 +126,5 @@ def write_summary(output: Path, results: Sequence[TaskResult]) -> None:
         values = ("" if np.isnan(value) else repr(value) for value in row.mean())
         writer.writerow([row.group, row.name, len(row.by_seed), *values])
     write_text(output / "table.csv", stream.getvalue())
-    write_page(
-        output / "report.html", [column.title for column in COLUMNS], [(r.group, r.name, cells(r)) for r in rows], results
-    )
+    titles, lines = [column.title for column in COLUMNS], [(row.group, row.name, cells(row)) for row in rows]
+    write_page(output / "report.html", headline, titles, lines, results)
