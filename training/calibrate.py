@@ -14,7 +14,7 @@ import torch
 from scipy.stats import beta
 from torch import Tensor
 
-from service.model_format import Calibration, Sigmoid
+from service.model_format import Branch, Calibration, Sigmoid
 
 from .class_levels import ClassLevels, nearest_class, prototypes
 from .errors import TrainingError
@@ -119,6 +119,13 @@ def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Cali
             alpha,
         )
     return calibration, -math.expm1(-min(limit, LARGEST_LIMIT))
+
+
+def branch_calibration(run: RunFolder, branch: Branch) -> RunCalibration:
+    """Calibration of one branch that goes alone: its threshold keeps alpha by itself. Nothing is recorded in the run."""
+    outcome = run.calibration()
+    scores = held_out_scores(run.raw_graph((branch,), outcome.levels), run.held_out())
+    return calibration_of(scores, outcome.alpha, outcome.levels)
 
 
 def calibration_of(scores: HeldOutScores, alpha: float, levels: ClassLevels | None = None) -> RunCalibration:

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.model_format import INPUT, METADATA_KEY, MODEL_FILE, Branch, ModelMetadata, ModelName, Parity, versions
 
+from .calibrate import branch_calibration
 from .card import write_card
 from .errors import TrainingError
 from .graph import CalibratedGraph
@@ -58,27 +59,21 @@ def export_run(
         raise TrainingError(
             f"name '{name}' cannot be a model's: use 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit"
         ) from error
-    description, outcome = run.description(), run.calibration()
+    description = run.description()
     metrics = read_metrics(report) if report else {}
-    graph = run.calibrated_graph(branches)
+    outcome = run.calibration() if len(branches) > 1 else branch_calibration(run, branches[0])
+    graph = CalibratedGraph(run.raw_graph(branches, outcome.levels), outcome.calibration).eval()
     with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
         file = Path(scratch) / MODEL_FILE
         _write_graph(graph, description.settings.input_size, file)
         _store_half(file)
         parity = check_parity(graph, file, run.held_out())
-        calibration = outcome.calibration
         metadata = ModelMetadata(
             name=name,
             teacher=graph.raw.teacher.info,
             branches=graph.raw.branches,
             input_size=description.settings.input_size,
-            calibration=calibration.model_copy(
-                update={
-                    "local": calibration.local if "local" in branches else None,
-                    "pixel": calibration.pixel if "local" in branches else None,
-                    "semantic": calibration.semantic if "semantic" in branches else None,
-                }
-            ),
+            calibration=outcome.calibration,
             threshold=outcome.threshold,
             alpha=outcome.alpha,
             training_data=description.training_data,

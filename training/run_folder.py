@@ -148,10 +148,10 @@ class RunFolder:
             teacher, decoder if "local" in branches else None, encoder if "semantic" in branches else None, levels
         ).eval()
 
-    def calibrated_graph(self, branches: Sequence[Branch] = ("local", "semantic")) -> CalibratedGraph:
-        """The model of a finished and calibrated run, whole or one branch of it."""
+    def calibrated_graph(self) -> CalibratedGraph:
+        """The model of a finished and calibrated run."""
         outcome = self.calibration()
-        return CalibratedGraph(self.raw_graph(branches, outcome.levels), outcome.calibration).eval()
+        return CalibratedGraph(self.raw_graph(levels=outcome.levels), outcome.calibration).eval()
 
 
 def new_networks(settings: FitSettings) -> tuple[Teacher, DecoderStudent, EncoderStudent]:

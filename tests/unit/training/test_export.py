@@ -17,7 +17,7 @@ import torch
 
 from service.engine import Engine, EngineOptions
 from service.images import resize_square
-from service.model_format import BRANCH_OUTPUTS, Branch, parse_metadata, versions
+from service.model_format import BRANCH_OUTPUTS, Branch, parse_metadata, score_threshold, versions
 from training import export
 from training.data import Sample
 from training.errors import TrainingError
@@ -137,6 +137,9 @@ def test_a_branch_can_go_alone(
     metrics = evaluate(OnnxScorer(file), labelled_samples).metrics
     assert {name.split("/")[1] for name in metrics if name.startswith("image_auroc")} == {branch, "joint"}
     assert metrics["image_auroc/joint"] == metrics[f"image_auroc/{branch}"]
+    of_good = run_onnx(file, np.array(finished_run.held_out()))["joint_score"]
+    # of twelve pictures the largest score is the limit for alpha 0.1, and it is this branch's own
+    assert score_threshold(engine.metadata.threshold) == pytest.approx(of_good.max(), rel=1e-3)
 
 
 @pytest.mark.usefixtures("copying_exporter")
