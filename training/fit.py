@@ -22,7 +22,7 @@ from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside, write_text
 from .noisy_or import joint_hazard
-from .optimizers import muon, scale_learning_rates
+from .optimizers import StableAdamW, muon, scale_learning_rates
 from .progress import Progress
 from .run_folder import FitSettings, RunDescription, RunFolder, new_networks, store_pictures
 from .schedule import warmup_cosine
@@ -79,8 +79,12 @@ class Trainer:
             self.step = state["step"]
 
     def _new_optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
-        """Muon for the decoder student's matrices, AdamW for the rest of both students."""
+        """StableAdamW; or Muon for the decoder student's matrices and AdamW for the rest of both students."""
         settings = self.settings
+        if settings.optimizer == "stable-adamw":
+            decoder = {"params": self.decoder.parameters(), "base_lr": settings.decoder_learning_rate}
+            encoder = {"params": self.encoder.parameters(), "base_lr": settings.encoder_learning_rate}
+            return (StableAdamW((decoder, encoder), settings.weight_decay),)
         matrices = [p for p in self.decoder.parameters() if p.ndim == 2]
         vectors = [p for p in self.decoder.parameters() if p.ndim != 2]
         adamw = torch.optim.AdamW(

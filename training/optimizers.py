@@ -1,8 +1,9 @@
-"""Muon for the matrices of transformer blocks, AdamW for everything else."""
+"""Muon for the matrices of transformer blocks, AdamW for everything else; StableAdamW, which Dinomaly trains with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -16,6 +17,46 @@ def muon(matrices: Sequence[nn.Parameter], learning_rate: float, weight_decay: f
     return torch.optim.Muon(
         [{"params": matrices, "base_lr": learning_rate}], weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
     )
+
+
+class StableAdamW(torch.optim.AdamW):
+    """AdamW with AMSGrad, its rate divided for each tensor by the root mean square of g / sqrt(v) where that exceeds 1.
+
+    So a tensor whose gradient grows faster than its second moment learns of it does not jump (Wortsman et al., arXiv
+    2304.13013, section 3.5). `groups` are parameters with a "base_lr" each; every tensor gets a group of its own.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], weight_decay: float) -> None:
+        apart = [{**group, "params": [parameter]} for group in groups for parameter in group["params"]]
+        super().__init__(apart, betas=(0.9, 0.999), eps=1e-10, weight_decay=weight_decay, amsgrad=True)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        rates = [group["lr"] for group in self.param_groups]
+        for group in self.param_groups:
+            group["lr"] /= self._excess(group)
+        loss: float | None = super().step(closure)
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            group["lr"] = rate
+        return loss
+
+    def _excess(self, group: dict[str, Any]) -> float:
+        """max(1, RMS(g / sqrt(v))) of the group's tensor, v with this gradient in it and without its bias to zero."""
+        (parameter,) = group["params"]
+        if parameter.grad is None:
+            return 1.0
+        squares, beta = parameter.grad.square(), group["betas"][1]
+        state = self.state[parameter]
+        steps = float(state["step"]) + 1 if state else 1.0
+        moment = (beta * state["exp_avg_sq"] if state else 0) + (1 - beta) * squares
+        ratio = squares / (moment / (1 - beta**steps)).clamp_min(group["eps"] ** 2)
+        return max(1.0, float(ratio.mean().sqrt()))
 
 
 def scale_learning_rates(optimizers: Sequence[torch.optim.Optimizer], factor: float) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,10 @@ class FitSettings(BaseModel):
     input_size: int = Field(default=392, gt=0, multiple_of=14)
     steps: int = Field(default=10_000, gt=0)
     batch_size: int = Field(default=16, gt=0)
-    decoder_learning_rate: float = Field(default=2e-3, gt=0, description="AdamW: biases and norms")
+    optimizer: Literal["muon", "stable-adamw"] = Field(
+        default="muon", description="muon for the decoder's matrices and AdamW for the rest, or StableAdamW for everything"
+    )
+    decoder_learning_rate: float = Field(default=2e-3, gt=0, description="of what Muon does not train")
     decoder_matrix_learning_rate: float = Field(default=1.2e-2, gt=0, description="Muon: its matrices")
     encoder_learning_rate: float = Field(default=5e-4, gt=0)
     final_learning_rate_share: float = Field(default=0.1, gt=0, le=1)
@@ -69,7 +72,7 @@ class FitSettings(BaseModel):
     seed: int = Field(default=0, ge=0)
 
 
-PAPER = {"spoilt_share": 0.0, "dropout": 0.2, "hard_share": 0.9}
+PAPER = {"spoilt_share": 0.0, "dropout": 0.2, "hard_share": 0.9, "optimizer": "stable-adamw"}
 
 
 class RunDescription(BaseModel):

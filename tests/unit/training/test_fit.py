@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from training.batches import Batch, Batches
 from training.data import Sample
 from training.errors import TrainingError
 from training.fit import Trainer, fit, prepare_run
-from training.run_folder import FitSettings, RunFolder
+from training.run_folder import PAPER, FitSettings, RunFolder
 
 NewRun = Callable[..., RunFolder]
 
@@ -69,10 +70,11 @@ def states(run: RunFolder) -> dict[str, object]:
     return found
 
 
+@pytest.mark.parametrize("recipe", [{}, PAPER], ids=["duet", "paper"])
 def test_an_interrupted_run_ends_as_an_unbroken_one_bit_for_bit(
-    tmp_path: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch, recipe: dict[str, Any]
 ) -> None:
-    unbroken, broken = new_run(tmp_path / "unbroken"), new_run(tmp_path / "broken")
+    unbroken, broken = new_run(tmp_path / "unbroken", **recipe), new_run(tmp_path / "broken", **recipe)
     assert fit(unbroken)
     train_on = Trainer.train_on
     for stop_after, asked_by in ((5, signal.SIGINT), (9, signal.SIGTERM)):
