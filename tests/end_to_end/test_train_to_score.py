@@ -75,9 +75,8 @@ def run(root: Path, data: Path, teacher: Path) -> Path:
 def models(root: Path, run: Path) -> Path:
     printed = duet_train("export", run, "--name", "parts", "--models", root / "models")
     assert "model.onnx" in printed.replace("\n", "")
-    assert [path.relative_to(root / "models").as_posix() for path in (root / "models").rglob("*") if path.is_file()] == [
-        "parts/1/model.onnx"
-    ]
+    written = sorted(path.relative_to(root / "models").as_posix() for path in (root / "models").rglob("*") if path.is_file())
+    assert written == ["parts/1/README.md", "parts/1/calibration.png", "parts/1/model.onnx"]
     return root / "models"
 
 
