@@ -163,7 +163,7 @@ def evaluate(
 ) -> None:
     """Measure a model on a labelled test split. Normal are the classes that it was trained on, unless --normal names others."""
     from .data import load_sources
-    from .data.readable import readable
+    from .data.readable import naming_all_unreadable, readable
     from .evaluate import evaluate as measure
     from .false_alarms import false_alarms_table
     from .measures import metrics_table
@@ -174,7 +174,10 @@ def evaluate(
     sources = _sources(data, layout)
     names = normal or list(dict.fromkeys(name for source in sources for name in source.claimed(scorer.normal)))
     samples = load_sources(sources, "test", names)[::every]
-    evaluation = measure(scorer, readable(samples, skip=True) if skip_unreadable else samples)
+    if skip_unreadable:
+        samples = readable(samples, skip=True)
+    with naming_all_unreadable(samples):
+        evaluation = measure(scorer, samples)
     Console().print(metrics_table(evaluation.metrics))
     if evaluation.false_alarms:
         Console().print(false_alarms_table(evaluation.false_alarms))

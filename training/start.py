@@ -8,8 +8,8 @@ from pathlib import Path
 from service.model_format import TrainingData
 
 from .calibrate import images_needed
-from .data import DataError, Sample, fingerprint, split_held_out
-from .data.readable import readable
+from .data import Sample, fingerprint, split_held_out
+from .data.readable import naming_all_unreadable, readable
 from .fit import prepare_run
 from .run_folder import FitSettings, RunFolder
 
@@ -29,9 +29,6 @@ def start_run(
     affordable = needed <= LARGEST_HELD_OUT_SHARE * len(samples)
     training, held_out = split_held_out(samples, settings.held_out_share, settings.seed, minimum=needed if affordable else 1)
     classes = tuple(dict.fromkeys(sample.category for sample in samples))
-    try:
+    with naming_all_unreadable(samples):
         data = TrainingData(layout=layout, normal=classes, images=len(training), fingerprint=fingerprint(training))
         return prepare_run(path, settings, training, held_out, data)
-    except DataError:
-        readable(samples, skip=False)  # the first one was named: name all
-        raise

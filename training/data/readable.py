@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ..progress import track
 from .errors import DataError
 from .sample import Sample
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def naming_all_unreadable(samples: Sequence[Sample]) -> Iterator[None]:
+    """Where work on the samples ends with a DataError, look for all that cannot be read, and let the error name them."""
+    try:
+        yield
+    except DataError:
+        readable(samples, skip=False)
+        raise
 
 
 def readable(samples: Sequence[Sample], *, skip: bool) -> list[Sample]:

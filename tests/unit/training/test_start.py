@@ -1,0 +1,77 @@
+"""The start of a run on a data set with faults in it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from training.cli import app
+from training.data import DataError, Sample, load_samples
+from training.run_folder import FitSettings, RunFolder
+from training.start import start_run
+
+MakeSamples = Callable[[int, int], list[Sample]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, good_samples: MakeSamples) -> Path:
+    """Twelve good pictures, and two files that are none: one empty, one cut short."""
+    root = tmp_path / "line"
+    root.mkdir()
+    for index, sample in enumerate(good_samples(12, 31)):
+        Image.fromarray(sample.pixels()).save(root / f"{index:02d}.png")
+    (root / "empty.png").write_bytes(b"")
+    (root / "short.png").write_bytes((root / "00.png").read_bytes()[:200])
+    return root
+
+
+def settings(teacher: Path) -> FitSettings:
+    return FitSettings(teacher=str(teacher), input_size=56, steps=2, batch_size=2, encoder_depth=4, alpha=0.5)
+
+
+def test_all_unreadable_pictures_are_named_at_once(folder: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    samples = load_samples("folder", folder, "train")
+    with pytest.raises(
+        DataError, match=r"2 of 14 pictures cannot be read; mend or remove them, or go on .* --skip-unreadable"
+    ) as e:
+        start_run(tmp_path / "run", settings(teacher_folder), samples, "folder")
+    assert f"{folder / 'empty.png'} cannot be decoded" in str(e.value)
+    assert f"{folder / 'short.png'} cannot be decoded" in str(e.value)
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_they_can_be_skipped_and_are_named_then_too(
+    folder: Path, teacher_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = load_samples("folder", folder, "train")
+    with caplog.at_level(logging.WARNING, "training"):
+        run = start_run(tmp_path / "run", settings(teacher_folder), samples, "folder", skip_unreadable=True)
+    assert len(run.training()) + len(run.held_out()) == 12
+    assert run.description().training_data.images == len(run.training())
+    assert "2 of 14 pictures are skipped" in caplog.text
+    assert "short.png" in caplog.text
+
+
+def test_both_commands_take_the_option(folder: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    good = shutil.copytree(folder, tmp_path / "test/good")
+    shutil.copytree(good, tmp_path / "test/bad")
+    run = tmp_path / "run"
+    command = [
+        "fit", "--data", str(folder), "--layout", "folder", "--teacher", str(teacher_folder), "--input-size", "56",
+        "--steps", "2", "--batch-size", "2", "--encoder-depth", "4", "--output", str(run),
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, command)
+    assert "--skip-unreadable" in str(result.exception)
+    result = CliRunner().invoke(app, [*command, "--skip-unreadable"])
+    assert result.exit_code == 0, result.output
+    assert RunFolder(run).calibration().calibration.images == 1
+    command = ["evaluate", str(run), "--data", str(tmp_path / "test"), "--layout", "folder", "--normal", "test"]
+    assert "4 of 28 pictures cannot be read" in str(CliRunner().invoke(app, command).exception)
+    result = CliRunner().invoke(app, [*command, "--skip-unreadable"])
+    assert "12 good, 12 anomalous" in result.output
