@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 
 import numpy as np
 import numpy.typing as npt
 
 from service.images import resize_square
-from service.model_format import score_threshold
+from service.model_format import MAP_SIZE, score_threshold
 
 from .data import GOOD, Sample
 from .errors import TrainingError
@@ -54,8 +55,13 @@ def evaluate(scorer: Scorer, samples: Sequence[Sample]) -> Evaluation:
 def score_all(
     scorer: PictureScorer, samples: Sequence[Sample]
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[int, npt.NDArray[np.float32]]]:
-    """Scores by tensor name, and the maps of pictures whose mask is known if any defective picture has one."""
-    with_maps = any(sample.masks for sample in samples)
+    """Scores by tensor name, and the maps of pictures whose mask is known if any defective picture has one.
+
+    The maps lie in a temporary file, a quarter of a megabyte each, and are read from it as they are needed.
+    """
+    known = [i for i, sample in enumerate(samples) if sample.has_mask] if any(sample.masks for sample in samples) else []
+    rows = {index: row for row, index in enumerate(known)}
+    stored: npt.NDArray[np.float32] | None = None
     found: dict[str, list[npt.NDArray[np.float32]]] = {}
     maps: dict[int, npt.NDArray[np.float32]] = {}
     with Progress("scoring", len(samples)) as bar:
@@ -63,8 +69,14 @@ def score_all(
             batch = samples[start : start + BATCH]
             outputs = scorer.score(np.stack([resize_square(sample.pixels(), scorer.input_size) for sample in batch]))
             anomaly_maps = outputs.pop("anomaly_map", None)
-            if with_maps and anomaly_maps is not None:
-                maps |= {start + i: anomaly_maps[i] for i, sample in enumerate(batch) if sample.has_mask}
+            if known and anomaly_maps is not None:
+                if stored is None:
+                    with TemporaryFile() as file:  # the mapping outlives it
+                        stored = np.memmap(file, np.float32, "w+", shape=(len(known), MAP_SIZE, MAP_SIZE))
+                for index in range(start, start + len(batch)):
+                    if index in rows:
+                        stored[rows[index]] = anomaly_maps[index - start]
+                        maps[index] = stored[rows[index]]
             for name, values in outputs.items():
                 found.setdefault(name, []).append(values)
             for _ in batch:

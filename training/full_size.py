@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from .data import Sample
-from .metrics import PixelCurve, pixel_curve, saturated_regions
-
-T = TypeVar("T")
+from .metrics import Computed, PixelCurve, pixel_curve, saturated_regions
 
 
 def full_size_curve(samples: Sequence[Sample], maps: Sequence[npt.NDArray[np.float32]]) -> PixelCurve:
@@ -35,16 +33,3 @@ def full_size_curve(samples: Sequence[Sample], maps: Sequence[npt.NDArray[np.flo
 
     regions = (saturated_regions(*zip(*sample.defects(), strict=True)) if sample.masks else [] for sample, _ in known)
     return pixel_curve(Computed(len(known), enlarged), Computed(len(known), mask), regions)
-
-
-class Computed(Generic[T]):
-    """Items computed when their turn comes, each time anew."""
-
-    def __init__(self, count: int, item: Callable[[int], T]) -> None:
-        self._count, self._item = count, item
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[T]:
-        return map(self._item, range(self._count))

@@ -15,7 +15,7 @@ from service.model_format import MAP_SIZE
 
 from .data import GOOD, Sample
 from .full_size import full_size_curve
-from .metrics import average_precision, f1_max, image_auroc, pixel_curve
+from .metrics import Computed, average_precision, f1_max, image_auroc, pixel_curve
 
 Scores = npt.NDArray[np.float32]
 
@@ -63,9 +63,9 @@ def _of(
     if any(samples[i].saturations is not None for i in indices):
         yield from _of_kinds(indices, samples, outputs)
     known = [i for i in indices if i in maps]
-    masks = [samples[i].mask(MAP_SIZE) for i in known]
-    if any(mask.any() for mask in masks):
-        curve = pixel_curve([maps[i] for i in known], masks)
+    if any(samples[i].mask(MAP_SIZE).any() for i in known if samples[i].masks):
+        # masks are read when their turn comes: those of a large set do not fit into memory
+        curve = pixel_curve([maps[i] for i in known], Computed(len(known), lambda index: samples[known[index]].mask(MAP_SIZE)))
         yield "pixel_auroc/local", curve.auroc()
         yield "pixel_ap/local", curve.average_precision()
         yield "pixel_f1_max/local", curve.f1_max()

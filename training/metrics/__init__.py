@@ -2,9 +2,10 @@
 
 from .image import average_precision, f1_max, image_auroc
 from .pixel import aupro, pixel_auroc, pixel_average_precision, pixel_f1_max, saturated_regions, spro
-from .pixel_curve import PixelCurve, Stack, pixel_curve
+from .pixel_curve import Computed, PixelCurve, Stack, pixel_curve
 
 __all__ = [
+    "Computed",
     "PixelCurve",
     "Stack",
     "aupro",

@@ -7,9 +7,9 @@ memory-mapped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,25 @@ from scipy.ndimage import label, value_indices
 EIGHT_CONNECTED = np.ones((3, 3), dtype=np.int64)
 
 Mask = npt.NDArray[np.bool_]  # [H, W]
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class Stack(Sized, Iterable[T_co], Protocol[T_co]):
     """Maps or masks of N pictures, gone through more than once; each may be read or computed only when its turn comes."""
+
+
+class Computed(Generic[T]):
+    """Items computed when their turn comes, each time anew."""
+
+    def __init__(self, count: int, item: Callable[[int], T]) -> None:
+        self._count, self._item = count, item
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._item, range(self._count))
 
 
 @dataclass(frozen=True)
