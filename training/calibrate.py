@@ -11,6 +11,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import brentq
 from scipy.stats import beta
 from torch import Tensor
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 Scores = npt.NDArray[np.float64]
 
 DEFAULT_ALPHA = 0.01
+QUIET = 0.007  # median absolute deviation of a branch's hazard over good pictures
 SPREAD_FLOOR = 0.02  # of tau: held-out scores that are nearly equal must not make the probability a step
 LARGEST_LIMIT = 25.0  # joint score; the probability of a larger one rounds to 1, from which nothing is ever anomalous
 JUST_ABOVE = 1 + 1e-6  # the picture that sets the threshold stays good
@@ -73,15 +75,27 @@ def _rank(count: int, alpha: float) -> int:
 
 
 def fit_sigmoid(scores: Scores, alpha: float) -> Sigmoid:
-    """tau the (1 - alpha) quantile, sigma 1.4826 times the median absolute deviation, floored.
+    """tau the (1 - alpha) quantile; sigma such that good pictures' hazards softplus((s - tau) / sigma) deviate by QUIET.
 
-    The floor is a share of tau, and (ours) the spread of the normal distribution with the same median and tau: the longer a
-    branch's tail of good scores, the deeper the deviation alone would push its other scores below the other branch's noise.
+    Ours: with the scores' own spread for sigma, a branch that is noise on some kind of defect hides what the other one sees,
+    the more so the longer that one's tail of good scores is. Like this both are equally quiet below their tau. At most, sigma
+    is the spread of the normal distribution with the same median and tau.
     """
     tau, median = upper_quantile(scores, alpha), float(np.median(scores))
-    spread = 1.4826 * float(np.median(np.abs(scores - median)))
-    tail = (tau - median) / NormalDist().inv_cdf(1 - alpha) if alpha < 0.5 else 0.0
-    return Sigmoid(tau=tau, sigma=max(spread, tail, SPREAD_FLOOR * abs(tau), 1e-9))
+    widest = (tau - median) / NormalDist().inv_cdf(1 - alpha) if alpha < 0.5 else 1.4826 * _deviation(scores)
+    floor = max(SPREAD_FLOOR * abs(tau), 1e-9)
+
+    def noise(sigma: float) -> float:
+        return _deviation(np.logaddexp(0.0, (scores - tau) / sigma)) - QUIET
+
+    if widest <= floor or noise(floor) >= 0:
+        return Sigmoid(tau=tau, sigma=floor)
+    return Sigmoid(tau=tau, sigma=widest if noise(widest) <= 0 else float(brentq(noise, floor, widest)))
+
+
+def _deviation(scores: Scores) -> float:
+    """Median absolute deviation."""
+    return float(np.median(np.abs(scores - np.median(scores))))
 
 
 def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Calibration, float]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from service.model_format import score_threshold
 from training.calibrate import (
+    QUIET,
     HeldOutScores,
     calibrate,
     calibrate_run,
@@ -37,6 +38,18 @@ def one_to(n: int) -> Scores:
     return np.random.default_rng(n).permutation(np.arange(1.0, n + 1))
 
 
+def gaussian(rng: np.random.Generator, n: int) -> Scores:
+    return rng.normal(0.2, 0.03, n)
+
+
+def skewed(rng: np.random.Generator, n: int) -> Scores:
+    return rng.lognormal(-2, 0.5, n)
+
+
+def heavy_tailed(rng: np.random.Generator, n: int) -> Scores:
+    return np.abs(rng.standard_t(3, n)) * 0.05
+
+
 def held_out(local: Scores | None, semantic: Scores | None = None) -> HeldOutScores:
     return HeldOutScores(local, semantic, None if local is None else 2 * local)
 
@@ -56,16 +69,18 @@ def test_rounding_never_moves_the_quantile(alpha: str) -> None:
         assert upper_quantile(np.arange(1.0, n + 1), float(alpha)) == exact, n
 
 
-def test_the_sigmoid_is_quantile_and_robust_spread() -> None:
-    scores = np.array([1.0, 1.0, 3.0, 5.0, 5.1])  # deviations from the median: 2, 2, 0, 2, 2.1
-    sigmoid = fit_sigmoid(scores, 0.2)  # the fifth of six
-    assert [sigmoid.tau, sigmoid.sigma] == pytest.approx([5.1, 1.4826 * 2])
+@pytest.mark.parametrize("draw", [gaussian, skewed, heavy_tailed])
+def test_good_pictures_are_equally_quiet_whatever_their_distribution(draw: Draw) -> None:
+    scores = draw(np.random.default_rng(3), 2000)
+    sigmoid = fit_sigmoid(scores, 0.01)
+    assert sigmoid.tau == upper_quantile(scores, 0.01)
+    hazard = np.logaddexp(0, (scores - sigmoid.tau) / sigmoid.sigma)
+    assert np.median(np.abs(hazard - np.median(hazard))) == pytest.approx(QUIET, rel=1e-3)
 
 
-def test_a_long_tail_of_good_scores_widens_the_sigmoid() -> None:
-    scores = np.array([1.0, 2.0, 3.0, 4.0, 100.0])
-    sigmoid = fit_sigmoid(scores, 0.2)
-    assert [sigmoid.tau, sigmoid.sigma] == pytest.approx([100.0, (100 - 3) / 0.841621])  # the normal quantile of 0.8
+def test_sigma_is_never_wider_than_the_tail_allows() -> None:
+    scores = np.array([2.99, 3.0, 3.0, 3.0, 3.01, 100.0])  # quiet at any sigma
+    assert fit_sigmoid(scores, 0.2).sigma == pytest.approx((100 - 3) / 0.841621)  # the normal quantile of 0.8
 
 
 def test_a_branch_with_a_long_tail_does_not_drown_in_the_noise_of_the_other() -> None:
@@ -84,18 +99,6 @@ def test_equal_scores_still_calibrate(value: float) -> None:
     assert calibration.local is not None
     assert calibration.local.sigma > 0
     assert 0 < threshold < 1
-
-
-def gaussian(rng: np.random.Generator, n: int) -> Scores:
-    return rng.normal(0.2, 0.03, n)
-
-
-def skewed(rng: np.random.Generator, n: int) -> Scores:
-    return rng.lognormal(-2, 0.5, n)
-
-
-def heavy_tailed(rng: np.random.Generator, n: int) -> Scores:
-    return np.abs(rng.standard_t(3, n)) * 0.05
 
 
 @pytest.mark.parametrize(("n", "alpha"), [(99, 0.05), (499, 0.01), (199, 0.1)])
