@@ -17,7 +17,7 @@ from torch import Tensor
 
 from service.model_format import Branch, Calibration, Sigmoid
 
-from .class_levels import ClassLevels, nearest_class, prototypes
+from .class_levels import ClassLevels, LevelScale, nearest_class, prototypes
 from .errors import TrainingError
 from .files import write_text
 from .graph import RawGraph
@@ -159,29 +159,35 @@ def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
 
 def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibration:
     """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
-    counts = run.description().class_counts
-    levels = class_levels(run.raw_graph(), run.training(), counts, run.held_out(), alpha) if len(counts) > 1 else None
-    scores = held_out_scores(run.raw_graph(levels=levels), run.held_out())
+    counts, graph, levels = run.description().class_counts, run.raw_graph(), None
+    scores = held_out_scores(graph, run.held_out())
+    if len(counts) > 1:
+        tokens = class_tokens(graph.teacher, run.held_out())
+        levels = class_levels(graph.teacher, run.training(), counts, tokens, scores, alpha)
+        scores = levelled(scores, tokens, levels)
     outcome = calibration_of(scores, alpha, levels)
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))
     return outcome
 
 
 def class_levels(
-    graph: RawGraph,
+    teacher: Teacher,
     training: npt.NDArray[np.uint8],
     class_counts: Sequence[int],
-    held_out: npt.NDArray[np.uint8],
+    tokens: Tensor,
+    scores: HeldOutScores,
     alpha: float,
 ) -> ClassLevels:
-    """Prototypes from training pictures; levels, the (1 - alpha) quantiles, from the held-out pictures nearest to each."""
+    """Prototypes from training pictures; levels, the (1 - alpha) quantiles, from the held-out pictures nearest to each.
+
+    `tokens` [N, d] are the class tokens of the held-out pictures that `scores` are of.
+    """
     starts = np.cumsum([0, *class_counts[:-1]])
     chosen = [
         np.linspace(s, s + n - 1, min(n, PROTOTYPE_IMAGES)).astype(int) for s, n in zip(starts, class_counts, strict=True)
     ]
-    means = prototypes([class_tokens(graph.teacher, training[indices]) for indices in chosen])
-    owners = nearest_class(class_tokens(graph.teacher, held_out), means).numpy()
-    scores = held_out_scores(graph, held_out)
+    means = prototypes([class_tokens(teacher, training[indices]) for indices in chosen])
+    owners = nearest_class(tokens, means).numpy()
 
     def of_classes(values: Scores | None) -> tuple[float, ...]:
         if values is None:
@@ -192,6 +198,16 @@ def class_levels(
     return ClassLevels(
         prototypes=tuple(map(tuple, means.tolist())), local=of_classes(scores.local), semantic=of_classes(scores.semantic)
     )
+
+
+def levelled(scores: HeldOutScores, tokens: Tensor, levels: ClassLevels) -> HeldOutScores:
+    """The scores as the graph with these levels gives them, by the same arithmetic in float32."""
+    local, semantic = (factor.numpy() for factor in LevelScale(levels)(tokens))
+
+    def scaled(values: Scores | None, factors: npt.NDArray[np.float32]) -> Scores | None:
+        return None if values is None else (values.astype(np.float32) * factors).astype(np.float64)
+
+    return HeldOutScores(scaled(scores.local, local), scaled(scores.semantic, semantic), scaled(scores.map_maximum, local))
 
 
 @torch.inference_mode()
