@@ -55,6 +55,8 @@ def run_benchmark(settings: BenchmarkSettings, root: Path, output: Path, seeds: 
             if not file.exists():
                 Console(stderr=True).print(f"seed {seed}, {task.group} {number}/{len(todo)}: {task.name}", style="bold")
                 write_text(file, _run_task(settings, task, root, folder, seed).model_dump_json(indent=2))
+            for decoded in (RunFolder(folder).training_file, RunFolder(folder).held_out_file):
+                decoded.unlink(missing_ok=True)  # gigabytes, in the sum of all tasks
             results.append(TaskResult.read(file))
             write_summary(output, f"{settings.benchmark}, {settings.setting}", results)
     return results
@@ -84,8 +86,6 @@ def _run_task(settings: BenchmarkSettings, task: Task, root: Path, folder: Path,
     evaluation = evaluate(scorer, samples)
     write_report(folder, evaluation, scorer)
     neighbours = _neighbours(run, samples, len(task.normal), seed)
-    for decoded in (run.training_file, run.held_out_file):  # gigabytes, in the sum of all tasks
-        decoded.unlink()
     return TaskResult(
         group=task.group, name=task.name, seed=seed, folder=str(folder.relative_to(folder.parents[2])),
         students=evaluation.metrics, neighbours=neighbours,
