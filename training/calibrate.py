@@ -20,6 +20,7 @@ from service.model_format import Branch, Calibration, Sigmoid
 from .class_levels import ClassLevels, LevelScale, nearest_class, prototypes
 from .errors import TrainingError
 from .files import write_text
+from .folds import fold_numbers, fold_runs
 from .graph import RawGraph
 from .progress import Progress
 from .run_folder import RunCalibration, RunFolder
@@ -138,8 +139,25 @@ def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Cali
 def branch_calibration(run: RunFolder, branch: Branch) -> RunCalibration:
     """Calibration of one branch that goes alone: its threshold keeps alpha by itself. Nothing is recorded in the run."""
     outcome = run.calibration()
-    scores = held_out_scores(run.raw_graph((branch,), outcome.levels), run.held_out())
+    scores = good_scores(run, (branch,))
+    if outcome.levels is not None:
+        scores = levelled(scores, class_tokens(run.raw_graph().teacher, run.held_out()), outcome.levels)
     return calibration_of(scores, outcome.alpha, outcome.levels)
+
+
+def good_scores(run: RunFolder, branches: Sequence[Branch] = ("local", "semantic")) -> HeldOutScores:
+    """Raw scores of the held-out pictures, each by students that were not taught with it."""
+    folds = fold_runs(run)
+    if not folds:
+        return held_out_scores(run.raw_graph(branches), run.held_out())
+    parts = [held_out_scores(fold.raw_graph(branches), fold.held_out()) for fold in folds]
+    order = np.argsort(np.argsort(fold_numbers(run.description()), kind="stable"))  # from fold after fold to training.npy's
+
+    def joined(name: str) -> Scores | None:
+        found = [getattr(part, name) for part in parts]
+        return None if found[0] is None else np.concatenate(found)[order]
+
+    return HeldOutScores(joined("local"), joined("semantic"), joined("map_maximum"))
 
 
 def calibration_of(scores: HeldOutScores, alpha: float, levels: ClassLevels | None = None) -> RunCalibration:
@@ -159,11 +177,12 @@ def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
 
 def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibration:
     """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
-    counts, graph, levels = run.description().class_counts, run.raw_graph(), None
-    scores = held_out_scores(graph, run.held_out())
+    counts, levels = run.description().class_counts, None
+    scores = good_scores(run)
     if len(counts) > 1:
-        tokens = class_tokens(graph.teacher, run.held_out())
-        levels = class_levels(graph.teacher, run.training(), counts, tokens, scores, alpha)
+        teacher = run.raw_graph().teacher
+        tokens = class_tokens(teacher, run.held_out())
+        levels = class_levels(teacher, run.training(), counts, tokens, scores, alpha)
         scores = levelled(scores, tokens, levels)
     outcome = calibration_of(scores, alpha, levels)
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))

@@ -71,6 +71,9 @@ def fit(
         float, typer.Option(help="Share of good pictures set apart for calibration; more if alpha needs it.")
     ] = 0.1,
     alpha: Annotated[float, typer.Option(help="Share of good pictures that the threshold may reject.")] = 0.01,
+    folds: Annotated[
+        int, typer.Option(help="Few pictures: set none apart, and calibrate by so many trainings more, each without a fold.")
+    ] = 0,
     recipe: Annotated[
         Recipe, typer.Option(help="duet: the decoder student learns to undo spoilt pictures; paper: dropout and hard mining.")
     ] = Recipe.duet,
@@ -93,7 +96,7 @@ def fit(
     else:
         settings = FitSettings(
             teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, encoder_depth=encoder_depth,
-            held_out_share=held_out_share, alpha=alpha, seed=seed,
+            held_out_share=held_out_share, folds=folds, alpha=alpha, seed=seed,
             **(PAPER if recipe == Recipe.paper else {}),
         )  # fmt: skip
         if not data:

@@ -21,6 +21,7 @@ from .batches import Batch, Batches
 from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside, write_text
+from .folds import fold_runs
 from .noisy_or import joint_hazard
 from .optimizers import StableAdamW, muon, scale_learning_rates
 from .progress import Progress
@@ -146,8 +147,13 @@ class Trainer:
 def fit(run: RunFolder) -> bool:
     """Train both students to the run's last step, from its checkpoint if there is one; True when the last step is reached.
 
-    Ctrl-C or SIGTERM ends it after the step in progress, with a checkpoint. On the CPU a resumed run equals an unbroken one.
+    Then those of its folds, if it has any. Ctrl-C or SIGTERM ends it after the step in progress, with a checkpoint. On the CPU
+    a resumed run equals an unbroken one.
     """
+    return all(_train(part) for part in (run, *fold_runs(run)))
+
+
+def _train(run: RunFolder) -> bool:
     trainer = Trainer(run)
     steps = trainer.settings.steps
     batches = Batches(run.training(), run.description().class_counts, trainer.settings)

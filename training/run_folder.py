@@ -4,6 +4,7 @@ run.json          settings, teacher and training data, written once at the start
 training.npy      the training pictures at the model's input size, uint8 [M, S, S, 3]: each is decoded once
 held_out.npy      the good pictures set apart for calibration, likewise
 checkpoint.pt     both students, optimisers and step
+folds/            the runs of a cross-fitted calibration
 tensorboard/      each branch's loss at every step
 calibration.json  calibration, threshold, alpha and levels of the classes
 """
@@ -17,7 +18,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from service.images import resize_square
 from service.model_format import Branch, Calibration, Probability, TrainingData
@@ -68,8 +69,16 @@ class FitSettings(BaseModel):
     local_weight: float = Field(default=1.0, gt=0, description="lambda_D")
     semantic_weight: float = Field(default=1.0, gt=0, description="lambda_E")
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
+    folds: int = Field(default=0, ge=0, description="cross-fitted calibration in so many folds; 0 sets pictures apart instead")
     alpha: float = Field(default=0.01, gt=0, lt=1, description="share of good pictures that the threshold may reject")
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("folds")
+    @classmethod
+    def _one_fold_leaves_nothing_to_train_on(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("one fold leaves nothing to train on: use 2 or more, or 0 to set pictures apart")
+        return folds
 
 
 PAPER = {"spoilt_share": 0.0, "dropout": 0.2, "hard_share": 0.9, "optimizer": "stable-adamw"}

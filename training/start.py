@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from service.model_format import TrainingData
 from .calibrate import images_needed
 from .data import Sample, fingerprint, split_held_out
 from .data.readable import naming_all_unreadable, readable
+from .errors import TrainingError
 from .fit import prepare_run
 from .run_folder import FitSettings, RunFolder
 
@@ -25,10 +27,23 @@ def start_run(
     """
     if skip_unreadable:
         samples = readable(samples, skip=True)
-    needed = images_needed(settings.alpha)
-    affordable = needed <= LARGEST_HELD_OUT_SHARE * len(samples)
-    training, held_out = split_held_out(samples, settings.held_out_share, settings.seed, minimum=needed if affordable else 1)
     classes = tuple(dict.fromkeys(sample.category for sample in samples))
+    training, held_out = _split(samples, classes, settings)
     with naming_all_unreadable(samples):
         data = TrainingData(layout=layout, normal=classes, images=len(training), fingerprint=fingerprint(training))
         return prepare_run(path, settings, training, held_out, data)
+
+
+def _split(
+    samples: Sequence[Sample], classes: Sequence[str], settings: FitSettings
+) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    """(training, held out), apart from each other; a cross-fitted calibration holds out all, in the order of training.npy."""
+    if settings.folds:
+        fewest = min(Counter(sample.category for sample in samples).values())
+        if fewest < settings.folds:
+            raise TrainingError(f"{settings.folds} folds need as many good pictures of each class, and one has {fewest}")
+        ordered = sorted(samples, key=lambda sample: classes.index(sample.category))
+        return ordered, ordered
+    needed = images_needed(settings.alpha)
+    affordable = needed <= LARGEST_HELD_OUT_SHARE * len(samples)
+    return split_held_out(samples, settings.held_out_share, settings.seed, minimum=needed if affordable else 1)
