@@ -31,7 +31,8 @@ Scores = npt.NDArray[np.float64]
 
 DEFAULT_ALPHA = 0.01
 QUIET = 0.007  # median absolute deviation of a branch's hazard over good pictures
-SPREAD_FLOOR = 0.02  # of tau: held-out scores that are nearly equal must not make the probability a step
+# of tau: held-out scores that are nearly equal must not make the probability a step, which shows float32's last digits
+SPREAD_FLOOR = 0.05
 LARGEST_LIMIT = 25.0  # joint score; the probability of a larger one rounds to 1, from which nothing is ever anomalous
 JUST_ABOVE = 1 + 1e-6  # the picture that sets the threshold stays good
 BATCH = 16
@@ -82,16 +83,29 @@ def fit_sigmoid(scores: Scores, alpha: float) -> Sigmoid:
     the more so the longer that one's tail of good scores is. Like this both are equally quiet below their tau. At most, sigma
     is the spread of the normal distribution with the same median and tau.
     """
-    tau, median = upper_quantile(scores, alpha), float(np.median(scores))
-    widest = (tau - median) / NormalDist().inv_cdf(1 - alpha) if alpha < 0.5 else 1.4826 * _deviation(scores)
-    floor = max(SPREAD_FLOOR * abs(tau), 1e-9)
+    widest = fit_wide_sigmoid(scores, alpha)
+    floor = _floor(widest.tau)
 
     def noise(sigma: float) -> float:
-        return _deviation(np.logaddexp(0.0, (scores - tau) / sigma)) - QUIET
+        return _deviation(np.logaddexp(0.0, (scores - widest.tau) / sigma)) - QUIET
 
-    if widest <= floor or noise(floor) >= 0:
-        return Sigmoid(tau=tau, sigma=floor)
-    return Sigmoid(tau=tau, sigma=widest if noise(widest) <= 0 else float(brentq(noise, floor, widest)))
+    if widest.sigma <= floor or noise(widest.sigma) <= 0:
+        return widest
+    return Sigmoid(tau=widest.tau, sigma=floor if noise(floor) >= 0 else float(brentq(noise, floor, widest.sigma)))
+
+
+def fit_wide_sigmoid(scores: Scores, alpha: float) -> Sigmoid:
+    """tau the (1 - alpha) quantile; sigma the spread of the normal distribution with the same median and tau.
+
+    That of the pixels: a heatmap shows shades below tau too.
+    """
+    tau = upper_quantile(scores, alpha)
+    spread = (tau - float(np.median(scores))) / NormalDist().inv_cdf(1 - alpha) if alpha < 0.5 else 0.0
+    return Sigmoid(tau=tau, sigma=max(spread or 1.4826 * _deviation(scores), _floor(tau)))
+
+
+def _floor(tau: float) -> float:
+    return max(SPREAD_FLOOR * abs(tau), 1e-9)
 
 
 def _deviation(scores: Scores) -> float:
@@ -123,7 +137,7 @@ def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Cali
     calibration = Calibration(
         local=None if scores.local is None else fit_sigmoid(scores.local, alpha),
         semantic=None if scores.semantic is None else fit_sigmoid(scores.semantic, alpha),
-        pixel=None if scores.map_maximum is None else fit_sigmoid(scores.map_maximum, alpha),
+        pixel=None if scores.map_maximum is None else fit_wide_sigmoid(scores.map_maximum, alpha),
         images=count,
     )
     limit = upper_quantile(joint_score(scores, calibration), alpha) * JUST_ABOVE

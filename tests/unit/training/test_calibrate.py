@@ -21,6 +21,7 @@ from training.calibrate import (
     calibrate,
     calibrate_run,
     fit_sigmoid,
+    fit_wide_sigmoid,
     held_out_scores,
     joint_score,
     upper_quantile,
@@ -69,13 +70,31 @@ def test_rounding_never_moves_the_quantile(alpha: str) -> None:
         assert upper_quantile(np.arange(1.0, n + 1), float(alpha)) == exact, n
 
 
-@pytest.mark.parametrize("draw", [gaussian, skewed, heavy_tailed])
+def wide(rng: np.random.Generator, n: int) -> Scores:
+    return rng.normal(0.2, 0.05, n)
+
+
+@pytest.mark.parametrize("draw", [wide, skewed, heavy_tailed])
 def test_good_pictures_are_equally_quiet_whatever_their_distribution(draw: Draw) -> None:
     scores = draw(np.random.default_rng(3), 2000)
     sigmoid = fit_sigmoid(scores, 0.01)
     assert sigmoid.tau == upper_quantile(scores, 0.01)
     hazard = np.logaddexp(0, (scores - sigmoid.tau) / sigmoid.sigma)
     assert np.median(np.abs(hazard - np.median(hazard))) == pytest.approx(QUIET, rel=1e-3)
+
+
+def test_scores_that_are_nearly_alike_keep_digits_that_float32_has() -> None:
+    """A step would show the last digits, which depend on what shares the batch."""
+    scores = np.random.default_rng(0).normal(0.2, 0.001, 500)
+    sigmoid = fit_sigmoid(scores, 0.01)
+    assert sigmoid.sigma == pytest.approx(0.05 * sigmoid.tau)
+
+
+def test_the_pixels_sigmoid_keeps_shades_below_its_quantile() -> None:
+    scores = wide(np.random.default_rng(3), 2000)
+    pixel = fit_wide_sigmoid(scores, 0.01)
+    assert pixel.tau == fit_sigmoid(scores, 0.01).tau
+    assert pixel.sigma == pytest.approx(0.05, rel=0.1) > fit_sigmoid(scores, 0.01).sigma
 
 
 def test_sigma_is_never_wider_than_the_tail_allows() -> None:
