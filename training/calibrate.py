@@ -80,8 +80,8 @@ def fit_sigmoid(scores: Scores, alpha: float) -> Sigmoid:
     """tau the (1 - alpha) quantile; sigma such that good pictures' hazards softplus((s - tau) / sigma) deviate by QUIET.
 
     Ours: with the scores' own spread for sigma, a branch that is noise on some kind of defect hides what the other one sees,
-    the more so the longer that one's tail of good scores is. Like this both are equally quiet below their tau. At most, sigma
-    is the spread of the normal distribution with the same median and tau.
+    the more so the longer that one's tail of good scores is. Like this both are equally quiet below their tau. It is never
+    wider than fit_wide_sigmoid's.
     """
     widest = fit_wide_sigmoid(scores, alpha)
     floor = _floor(widest.tau)
@@ -95,13 +95,14 @@ def fit_sigmoid(scores: Scores, alpha: float) -> Sigmoid:
 
 
 def fit_wide_sigmoid(scores: Scores, alpha: float) -> Sigmoid:
-    """tau the (1 - alpha) quantile; sigma the spread of the normal distribution with the same median and tau.
+    """tau the (1 - alpha) quantile; sigma 1.4826 times the median absolute deviation, or wider where the tail is longer:
+    the spread of the normal distribution with the same median and tau.
 
     That of the pixels: a heatmap shows shades below tau too.
     """
     tau = upper_quantile(scores, alpha)
-    spread = (tau - float(np.median(scores))) / NormalDist().inv_cdf(1 - alpha) if alpha < 0.5 else 0.0
-    return Sigmoid(tau=tau, sigma=max(spread or 1.4826 * _deviation(scores), _floor(tau)))
+    tail = (tau - float(np.median(scores))) / NormalDist().inv_cdf(1 - alpha) if alpha < 0.5 else 0.0
+    return Sigmoid(tau=tau, sigma=max(tail, 1.4826 * _deviation(scores), _floor(tau)))
 
 
 def _floor(tau: float) -> float:
