@@ -13,11 +13,11 @@ from service.model_format import ModelMetadata, score_threshold
 
 from .calibrate import expected_false_alarms
 from .files import write_beside, write_text
+from .measures import RANKED_BY
 from .run_folder import RunCalibration, RunDescription
 
 CARD = "README.md"
 CALIBRATION_PLOT = "calibration.png"
-RANKED = ("local", "semantic", "joint")
 
 
 def write_card(
@@ -46,7 +46,9 @@ def _facts(metadata: ModelMetadata, description: RunDescription) -> Iterator[tup
     yield "Branches", " and ".join(metadata.branches)
     yield "Input", f"{metadata.input_size} x {metadata.input_size} pixels, RGB"
     yield "Trained on", f"{data.images:,} good pictures: {counts}; layout {data.layout}, fingerprint {data.fingerprint[:12]}"
-    yield "Calibrated on", f"{images:,} good pictures set apart before training"
+    folds = description.settings.folds
+    how = f"the same, by students of {folds} folds that never saw them" if folds else "set apart before training"
+    yield "Calibrated on", f"{images:,} good pictures, {how}"
     yield "Threshold", f"joint probability {metadata.threshold:.4f}, for a share of {metadata.alpha:g} of good pictures"
     yield (
         "Expected false alarms",
@@ -64,7 +66,7 @@ def _measured(metadata: ModelMetadata) -> str:
     good, anomalous = int(metrics["good_images"]), int(metrics["anomalous_images"])
     rows = [
         (f"image AUROC, {branch}", f"{100 * value:.2f}", _interval(*auroc_interval(value, anomalous, good)))
-        for branch in RANKED
+        for branch in RANKED_BY
         if (value := metrics.get(f"image_auroc/{branch}")) is not None
     ]
     rows += [
@@ -88,7 +90,7 @@ def auroc_interval(auroc: float, positives: int, negatives: int) -> tuple[float,
 
 def _limits(metadata: ModelMetadata) -> Iterator[str]:
     classes = metadata.training_data.normal
-    what = f"{classes[0]}" if len(classes) == 1 else f"{', '.join(classes[:-1])} and {classes[-1]}"
+    what = classes[0] if len(classes) == 1 else f"{', '.join(classes[:-1])} and {classes[-1]}"
     yield f"Made to tell good pictures of {what} from anything else, taken by the same camera, light and fixture."
     yield "For another line, calibrate it anew on that line's good pictures: `duet-train calibrate model.onnx --data …`."
     yield f"A defect has to be visible at {metadata.input_size} x {metadata.input_size} pixels: pictures are resized to that."

@@ -25,7 +25,7 @@ from .calibrate import branch_calibration
 from .card import write_card
 from .errors import TrainingError
 from .graph import CalibratedGraph
-from .report import CURVES, METRICS_FILE, SHEET
+from .report import METRICS_FILE, PICTURES
 from .run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ HALF_MINIMUM = 1024  # elements from which storing in half precision is worth a 
 PARITY_BATCHES = (1, 2, 5)
 PARITY_TOLERANCE = 1e-4
 LICENCE = "Apache-2.0"
-REPORT_PICTURES = {CURVES: "ROC curves and scores of each branch", SHEET: "pictures beside their heatmaps"}
 
 
 def export_run(
@@ -85,7 +84,7 @@ def export_run(
         model = onnx.load(file)
         write_metadata(model, metadata)
         onnx.save(model, file)
-        pictures = {name: title for name, title in REPORT_PICTURES.items() if report and (report / name).is_file()}
+        pictures = {name: title for name, title in PICTURES.items() if report and (report / name).is_file()}
         for picture in pictures:
             shutil.copyfile(cast(Path, report) / picture, file.with_name(picture))
         write_card(file.parent, metadata, description, outcome, pictures)

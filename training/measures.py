@@ -60,8 +60,8 @@ def _of(
             if tensor in outputs:
                 for name, metric in IMAGE_METRICS.items():
                     yield f"{name}/{branch}", metric(outputs[tensor][list(indices)], labels)
-    if any(samples[i].saturations is not None for i in indices):
-        yield from _of_kinds(indices, samples, outputs)
+        if any(samples[i].saturations is not None for i in indices):
+            yield from _of_kinds(indices, samples, outputs)
     known = [i for i in indices if i in maps]
     if any(samples[i].mask(MAP_SIZE).any() for i in known if samples[i].masks):
         # masks are read when their turn comes: those of a large set do not fit into memory

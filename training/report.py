@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from service.images import resize_square
 
@@ -20,6 +22,7 @@ from .files import write_beside, write_text
 from .scorers import Scorer
 
 METRICS_FILE, CURVES, SHEET = "metrics.json", "curves.png", "sheet.png"
+PICTURES = {CURVES: "ROC curves and scores of each branch", SHEET: "pictures beside their heatmaps"}
 EXAMPLES = 4  # of each row
 TENSORS = (
     "local_score", "semantic_score", "joint_score", "local_probability", "semantic_probability", "joint_probability",
@@ -36,7 +39,7 @@ def write_report(folder: Path, evaluation: Evaluation, scorer: Scorer) -> None:
     if evaluation.false_alarms:
         write_beside(folder / "false_alarms.csv", lambda path: _write_false_alarms(path, evaluation))
     write_beside(folder / CURVES, lambda path: draw_curves(evaluation).savefig(path, format="png", dpi=110))
-    write_beside(folder / SHEET, lambda path: _sheet(evaluation, scorer).savefig(path, format="png", dpi=110))
+    write_beside(folder / SHEET, lambda path: _save_small(_sheet(evaluation, scorer), path))
 
 
 def _write_false_alarms(path: Path, evaluation: Evaluation) -> None:
@@ -55,6 +58,14 @@ def _write_scores(path: Path, evaluation: Evaluation) -> None:
             scores = [repr(float(evaluation.outputs[name][index])) for name in tensors]
             row = [sample.name, sample.category, sample.defect or "", sample.label, *scores, int(evaluation.anomalous[index])]
             writer.writerow(row)
+
+
+def _save_small(figure: Figure, path: Path) -> None:
+    """As a palette PNG, a third of the size: the sheet goes with the model, and versions of models pile up."""
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(256).save(path, "PNG", optimize=True)
 
 
 def _sheet(evaluation: Evaluation, scorer: Scorer) -> Figure:

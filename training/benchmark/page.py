@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..files import write_text
+from ..report import PICTURES
 from .results import TaskResult
 
 STYLE = """
@@ -54,8 +55,8 @@ def _row(group: str, name: str, cells: Sequence[str]) -> str:
 def _task(result: TaskResult) -> str:
     folder = quote(result.folder)
     pictures = "".join(
-        f"<figure><img loading='lazy' src='{folder}/{name}.png' alt='{what}'><figcaption>{what}</figcaption></figure>"
-        for name, what in (("curves", "ROC curves and scores of each branch"), ("sheet", "pictures beside their heatmaps"))
+        f"<figure><img loading='lazy' src='{folder}/{name}' alt='{what}'><figcaption>{what}</figcaption></figure>"
+        for name, what in PICTURES.items()
     )
     title = escape(f"{result.group}: {result.name}, seed {result.seed}")
     return f"<details><summary>{title}</summary>{pictures}</details>"

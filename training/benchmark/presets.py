@@ -8,11 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..data import LAYOUTS
 from ..errors import TrainingError
 from ..run_folder import PAPER, FitSettings
 from .tasks import Setting
 
-PRESETS = ("mvtec", "mvtec-loco", "visa", "real-iad", "real-iad-single-view", "cifar10", "cifar100", "fmnist", "view")
+PRESETS = tuple(name for name in LAYOUTS if name != "folder")
 
 
 class Preset(BaseModel):

@@ -51,7 +51,7 @@ def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
 
 
 def load_single_view(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
-    """Likewise, of the single-view split: the camera that looks from above."""
+    """Likewise, of the single-view split."""
     return _load(root, split, normal, SINGLE_VIEW)
 
 

@@ -39,7 +39,7 @@ def metadata(file: Path) -> ModelMetadata:
     return parse_metadata({p.key: p.value for p in onnx.load(file).metadata_props}, file)
 
 
-def outputs(file: Path, samples: list[Sample]) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def outputs(file: Path, samples: list[Sample]) -> dict[str, np.ndarray]:
     return dict(OnnxScorer(file).score(np.stack([resize_square(s.pixels(), 56) for s in samples])))
 
 

@@ -12,7 +12,7 @@ def test_every_preset_makes_valid_settings(name: str) -> None:
     preset = load_preset(name)
     for setting in ("single", "multi"):
         for paper in (False, True):
-            settings = preset.settings(setting, paper=paper, changed={})  # type: ignore[arg-type]
+            settings = preset.settings(setting, paper=paper, changed={})
             assert settings.input_size in {224, 392}
             assert (settings.hard_share == 0.9) == paper
 

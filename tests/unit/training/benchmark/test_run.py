@@ -101,12 +101,12 @@ def test_what_is_done_is_not_done_again(
 
     def counted(*arguments: object) -> object:
         trained.append(arguments[1])
-        return really(*arguments)  # type: ignore[arg-type]
+        return really(*arguments)
 
     monkeypatch.setattr(run, "_run_task", counted)
     result = runner.invoke(app, command(data, teacher_folder, output, "single", "--seed", "0", "--seed", "1"))
     assert result.exit_code == 0, result.output
-    assert [task.name for task in trained] == ["stripes"]  # type: ignore[attr-defined]
+    assert [task.name for task in trained] == ["stripes"]
     assert json.loads((output / "results.json").read_text()) == json.loads((finished / "results.json").read_text())
 
 

@@ -28,5 +28,5 @@ def test_semantic_multi_is_uniads_halves_and_all_but_one() -> None:
 @pytest.mark.parametrize("semantic", [False, True])
 def test_names_make_folders_of_their_own(semantic: bool) -> None:
     for setting in ("single", "multi"):
-        found = tasks(setting, DIGITS, semantic=semantic)  # type: ignore[arg-type]
+        found = tasks(setting, DIGITS, semantic=semantic)
         assert len({(task.group, task.name) for task in found}) == len(found)
