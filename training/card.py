@@ -47,8 +47,8 @@ def _facts(metadata: ModelMetadata, description: RunDescription) -> Iterator[tup
     yield "Input", f"{metadata.input_size} x {metadata.input_size} pixels, RGB"
     yield "Trained on", f"{data.images:,} good pictures: {counts}; layout {data.layout}, fingerprint {data.fingerprint[:12]}"
     folds = description.settings.folds
-    how = f"the same, by students of {folds} folds that never saw them" if folds else "set apart before training"
-    yield "Calibrated on", f"{images:,} good pictures, {how}"
+    how = f"which students of {folds} folds never saw" if folds else "set apart before training"
+    yield "Calibrated on", f"{images:,} good pictures {how}"
     yield "Threshold", f"joint probability {metadata.threshold:.4f}, for a share of {metadata.alpha:g} of good pictures"
     yield (
         "Expected false alarms",
