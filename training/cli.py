@@ -202,7 +202,10 @@ def benchmark(
     encoder_depth: Annotated[int | None, typer.Option(help="Blocks of the encoder student.")] = None,
     recipe: Annotated[Recipe, typer.Option(help="As in 'fit'.")] = Recipe.duet,
     seed: Annotated[list[int] | None, typer.Option(help="Seed; repeat it for mean and deviation. 0 if absent.")] = None,
-    every: Annotated[int, typer.Option(min=1, help="Score every n-th test picture only.")] = 1,
+    group: Annotated[
+        str | None, typer.Option(help="Only this part of the table: halves or all-but-one of a semantic set's multi.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Train on, and score, every n-th picture only, for a quick look.")] = 1,
 ) -> None:
     """Train and measure every model of a benchmark's table, beside nearest neighbours on the same teacher."""
     from .benchmark import BenchmarkSettings, load_preset, run_benchmark, summary_table
@@ -217,7 +220,7 @@ def benchmark(
         benchmark=name.value, setting=way, semantic=preset.semantic, every=every,
         fit=preset.settings(way, paper=recipe == Recipe.paper, changed=changed),
     )  # fmt: skip
-    results = run_benchmark(settings, data, output, seed or [0])
+    results = run_benchmark(settings, data, output, seed or [0], group)
     screen = Console()
     wide = screen if screen.is_terminal else Console(width=160)  # a log has no edge
     wide.print(summary_table(results, f"{name.value}, {setting.value}"))

@@ -40,13 +40,20 @@ class BenchmarkSettings(BaseModel):
     fit: FitSettings
 
 
-def run_benchmark(settings: BenchmarkSettings, root: Path, output: Path, seeds: Sequence[int]) -> list[TaskResult]:
-    """Results of every task and seed, in order; the summary in `output` is renewed after each task.
+def run_benchmark(
+    settings: BenchmarkSettings, root: Path, output: Path, seeds: Sequence[int], group: str | None = None
+) -> list[TaskResult]:
+    """Results of every task and seed, in order, of one group if given; the summary in `output` is renewed after each task.
 
-    Raises TrainingError where `output` holds a benchmark with other settings, and when it is stopped (nothing is lost).
+    Raises TrainingError for an unknown group, where `output` holds a benchmark with other settings, and when it is stopped
+    (nothing is lost).
     """
-    _claim(output / "benchmark.json", settings)
     todo = tasks(settings.setting, class_names(settings.benchmark, root), semantic=settings.semantic)
+    groups = dict.fromkeys(task.group for task in todo)
+    if group is not None and group not in groups:
+        raise TrainingError(f"no group '{group}' in {settings.benchmark}, {settings.setting}: it has {', '.join(groups)}")
+    todo = [task for task in todo if group in (None, task.group)]
+    _claim(output / "benchmark.json", settings)
     results: list[TaskResult] = []
     for seed in seeds:
         for number, task in enumerate(todo, start=1):
@@ -76,7 +83,7 @@ def _claim(file: Path, settings: BenchmarkSettings) -> None:
 def _run_task(settings: BenchmarkSettings, task: Task, root: Path, folder: Path, seed: int) -> TaskResult:
     run = RunFolder(folder)
     if not run.description_file.exists():
-        training = load_samples(settings.benchmark, root, "train", task.normal)
+        training = load_samples(settings.benchmark, root, "train", task.normal)[:: settings.every]
         start_run(folder, settings.fit.model_copy(update={"seed": seed}), training, settings.benchmark)
     if not fit(run):
         raise TrainingError("stopped, nothing is lost; go on with the same command")
