@@ -23,6 +23,13 @@ class Batch(NamedTuple):
     spoilt: Tensor
 
 
+def part(batch: Batch, number: int, parts: int) -> Batch:
+    """Every `parts`-th picture from `number` on, with its spoilt copy if it has one."""
+    unspoilt = len(batch.pictures) - len(batch.spoilt)
+    first_spoilt = max(0, -(-(unspoilt - number) // parts))  # how many of this part's pictures come before
+    return Batch(batch.pictures[number::parts], batch.spoilt[number + first_spoilt * parts - unspoilt :: parts])
+
+
 class Batches(Dataset[Batch]):
     """Item i is the whole batch of step i, a pure function of (seed, i), so that a resumed run sees what an unbroken one would.
 

@@ -36,6 +36,7 @@ Benchmark = StrEnum(
 )
 SettingChoice = StrEnum("SettingChoice", ["single", "multi"])
 Recipe = StrEnum("Recipe", ["duet", "paper"])
+Precision = StrEnum("Precision", ["bf16", "fp16", "fp32"])
 BranchChoice = StrEnum("BranchChoice", ["both", "local", "semantic"])
 
 DataOption = Annotated[
@@ -63,7 +64,9 @@ def fit(
     ] = "compact",
     input_size: Annotated[int, typer.Option(help="Side of the square input, a multiple of 14.")] = 392,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 10_000,
-    batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 16,
+    batch_size: Annotated[int, typer.Option(help="Pictures a step, over all processes.")] = 16,
+    accumulate: Annotated[int, typer.Option(help="Passes that a process takes for its share of a step: saves memory.")] = 1,
+    precision: Annotated[Precision, typer.Option(help="Of the networks' arithmetic in training.")] = Precision.bf16,
     encoder_depth: Annotated[
         int | None, typer.Option(help="Blocks of the encoder student; half the teacher's if absent.")
     ] = None,
@@ -84,26 +87,32 @@ def fit(
     ] = False,
 ) -> None:
     """Distil both students from good pictures, and calibrate them on good pictures set apart."""
+    from accelerate import PartialState
+
     from .calibrate import calibrate_run
     from .data import load_sources
     from .fit import fit as fit_run
     from .run_folder import PAPER, FitSettings, RunFolder
     from .start import start_run
 
-    run = RunFolder(output)
+    run, first = RunFolder(output), PartialState().is_main_process  # of several processes, which train together
     if resume:
         run.description()
-    else:
+    elif first:
         settings = FitSettings(
-            teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, encoder_depth=encoder_depth,
-            held_out_share=held_out_share, folds=folds, alpha=alpha, seed=seed,
-            **(PAPER if recipe == Recipe.paper else {}),
+            teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, accumulate=accumulate,
+            precision=precision.value, encoder_depth=encoder_depth, held_out_share=held_out_share, folds=folds,
+            alpha=alpha, seed=seed, **(PAPER if recipe == Recipe.paper else {}),
         )  # fmt: skip
         if not data:
             raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")
         samples = load_sources(_sources(data, layout), "train", normal or [])
         run = start_run(output, settings, samples, "+".join(layout), skip_unreadable=skip_unreadable)
-    if not fit_run(run):
+    PartialState().wait_for_everyone()
+    finished = fit_run(run)
+    if not first:
+        return
+    if not finished:
         raise TrainingError(f"stopped, nothing is lost; go on with: duet-train fit --resume --output {output}")
     outcome = calibrate_run(run, run.description().settings.alpha)
     Console(soft_wrap=True).print(f"{output}: trained; {_promise(outcome)}; export it with")

@@ -1,4 +1,4 @@
-"""Distillation of both students from good images: one pass of the teacher, one Noisy-OR objective."""
+"""Distillation of both students from good images: a run prepared, trained, stopped and gone on with."""
 
 from __future__ import annotations
 
@@ -6,29 +6,24 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
-import torch
-from torch import nn
+from accelerate import PartialState
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from service.model_format import TrainingData
 
-from .batches import Batch, Batches
+from .batches import Batches
 from .data.sample import Sample
 from .errors import TrainingError
-from .files import write_beside, write_text
+from .files import write_text
 from .folds import fold_runs
-from .noisy_or import joint_hazard
-from .optimizers import StableAdamW, muon, scale_learning_rates
 from .progress import Progress
 from .run_folder import FitSettings, RunDescription, RunFolder, new_networks, store_pictures
-from .schedule import warmup_cosine
-from .students import local_loss, semantic_loss
-from .teacher import normalise
+from .trainer import Trainer
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -57,117 +52,33 @@ def prepare_run(
     return run
 
 
-class Trainer:
-    """Both students, their optimisers and the step they stand at; starts from the run's checkpoint where there is one."""
-
-    def __init__(self, run: RunFolder) -> None:
-        self.run = run
-        self.settings = settings = run.description().settings
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.manual_seed(settings.seed)
-        teacher, decoder, encoder = new_networks(settings)
-        self.teacher, self.decoder, self.encoder = teacher.to(self.device), decoder.to(self.device), encoder.to(self.device)
-        self.decoder.train()
-        self.encoder.train()
-        self.optimizers = self._new_optimizers()
-        self.step = 0
-        if run.checkpoint_file.exists():
-            state = torch.load(run.checkpoint_file, map_location=self.device, weights_only=True)
-            self.decoder.load_state_dict(state["decoder"])
-            self.encoder.load_state_dict(state["encoder"])
-            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-                optimizer.load_state_dict(saved)
-            self.step = state["step"]
-
-    def _new_optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
-        """StableAdamW; or Muon for the decoder student's matrices and AdamW for the rest of both students."""
-        settings = self.settings
-        if settings.optimizer == "stable-adamw":
-            decoder = {"params": self.decoder.parameters(), "base_lr": settings.decoder_learning_rate}
-            encoder = {"params": self.encoder.parameters(), "base_lr": settings.encoder_learning_rate}
-            return (StableAdamW((decoder, encoder), settings.weight_decay),)
-        matrices = [p for p in self.decoder.parameters() if p.ndim == 2]
-        vectors = [p for p in self.decoder.parameters() if p.ndim != 2]
-        adamw = torch.optim.AdamW(
-            [
-                {"params": vectors, "base_lr": settings.decoder_learning_rate},
-                {"params": self.encoder.parameters(), "base_lr": settings.encoder_learning_rate},
-            ],
-            weight_decay=settings.weight_decay,
-            amsgrad=True,
-            eps=1e-10,
-        )
-        return muon(matrices, settings.decoder_matrix_learning_rate, settings.weight_decay), adamw
-
-    def train_on(self, batch: Batch) -> dict[str, float]:
-        """One step; returns each branch's mean loss. Raises TrainingError where it diverges.
-
-        Where a picture has a spoilt copy, the decoder student sees that, and has to rebuild the features of the good one.
-        """
-        settings = self.settings
-        # dropout is a function of the step too, for the sake of resumed runs
-        torch.manual_seed(settings.seed * 1_000_003 + self.step)
-        images, spoilt = (normalise(part.to(self.device)) for part in batch)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            with torch.no_grad():
-                everything = self.teacher(torch.cat((images, spoilt)))
-            hidden = [tokens[: len(images)] for tokens in everything]
-            shown = [torch.cat((tokens[: len(images) - len(spoilt)], tokens[len(images) :])) for tokens in everything]
-            rebuilt, class_tokens = self.decoder(shown), self.encoder(images)
-        hard_share = settings.hard_share * min(1.0, self.step / settings.hard_steps)
-        local = local_loss(self.decoder.targets(hidden), rebuilt, hard_share)
-        semantic = semantic_loss(self.encoder.targets(hidden), class_tokens)
-        # every picture is good, so its negative log-likelihood under the Noisy-OR is its joint hazard
-        loss = joint_hazard((settings.local_weight * local, settings.semantic_weight * semantic)).mean()
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is {loss.item()} at step {self.step}: lower the learning rates in a new run")
-        for network in (self.decoder, self.encoder):
-            network.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        for network in (self.decoder, self.encoder):  # each by itself: one branch's steep start must not starve the other
-            nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-        factor = warmup_cosine(self.step, settings.steps, settings.warmup_steps, settings.final_learning_rate_share)
-        scale_learning_rates(self.optimizers, factor)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        self.step += 1
-        return {"local": local.mean().item(), "semantic": semantic.mean().item()}
-
-    def save(self) -> None:
-        """Write the checkpoint."""
-        state = {
-            "decoder": self.decoder.state_dict(),
-            "encoder": self.encoder.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "step": self.step,
-        }
-        write_beside(self.run.checkpoint_file, lambda path: torch.save(state, path))
-
-
 def fit(run: RunFolder) -> bool:
     """Train both students to the run's last step, from its checkpoint if there is one; True when the last step is reached.
 
     Then those of its folds, if it has any. Ctrl-C or SIGTERM ends it after the step in progress, with a checkpoint. On the CPU
-    a resumed run equals an unbroken one.
+    a resumed run equals an unbroken one. Processes of one `accelerate launch` train together.
     """
-    return all(_train(part) for part in (run, *fold_runs(run)))
+    with PartialState().main_process_first():
+        folds = fold_runs(run)
+    return all(_train(part) for part in (run, *folds))
 
 
 def _train(run: RunFolder) -> bool:
     trainer = Trainer(run)
-    steps = trainer.settings.steps
+    steps, first = trainer.settings.steps, trainer.accelerator.is_main_process
     batches = Batches(run.training(), run.description().class_counts, trainer.settings)
     loader = DataLoader(batches, batch_size=None, sampler=range(trainer.step, steps), num_workers=1, prefetch_factor=4)
     saved_at = time.monotonic()
     # what a killed run drew beyond its checkpoint is purged: it is drawn again
-    curves = SummaryWriter(run.curves_folder, purge_step=trainer.step)
-    with Progress("training", steps, trainer.step) as bar, _stop_on_signal() as stop, curves:
+    curves = SummaryWriter(run.curves_folder, purge_step=trainer.step) if first else None
+    with Progress("training", steps, trainer.step, shown=first) as bar, _stop_on_signal() as stop, curves or nullcontext():
         for batch in loader:
             losses = trainer.train_on(batch)
             bar.advance(losses, images=len(batch.pictures))
-            for branch, loss in losses.items():
-                curves.add_scalar(f"loss/{branch}", loss, trainer.step - 1)
-            if stop:
+            if curves:
+                for branch, loss in losses.items():
+                    curves.add_scalar(f"loss/{branch}", loss, trainer.step - 1)
+            if trainer.agreed(bool(stop)):
                 break
             if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                 trainer.save()

@@ -20,7 +20,8 @@ LINE_EVERY_SECONDS = 30.0
 class Progress:
     """A bar on standard error with smoothed figures behind it; without a terminal, one line every half minute."""
 
-    def __init__(self, title: str, total: int, completed: int = 0) -> None:
+    def __init__(self, title: str, total: int, completed: int = 0, *, shown: bool = True) -> None:
+        self._shown = shown
         self._console = Console(stderr=True)
         self._bar = RichProgress(
             TextColumn("{task.description}"),
@@ -29,7 +30,7 @@ class Progress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not (shown and self._console.is_terminal),
         )
         self._title, self._total, self._completed = title, total, completed
         self._figures: dict[str, float] = {}
@@ -62,7 +63,8 @@ class Progress:
         return "  ".join(f"{name} {value:.4g}" for name, value in self._figures.items())
 
     def _print_line(self, *, final: bool) -> None:
-        if self._console.is_terminal or not (final or time.monotonic() - self._last_line > LINE_EVERY_SECONDS):
+        due = final or time.monotonic() - self._last_line > LINE_EVERY_SECONDS
+        if not self._shown or self._console.is_terminal or not due:
             return
         self._last_line = time.monotonic()
         print(f"{self._title}: {self._completed}/{self._total}  {self._text()}", file=sys.stderr, flush=True)

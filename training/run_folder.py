@@ -47,7 +47,9 @@ class FitSettings(BaseModel):
     teacher: str = "compact"
     input_size: int = Field(default=392, gt=0, multiple_of=14)
     steps: int = Field(default=10_000, gt=0)
-    batch_size: int = Field(default=16, gt=0)
+    batch_size: int = Field(default=16, gt=0, description="pictures a step, over all processes and passes")
+    accumulate: int = Field(default=1, gt=0, description="passes that a process takes for its share of a batch: saves memory")
+    precision: Literal["bf16", "fp16", "fp32"] = Field(default="bf16", description="of the networks' arithmetic in training")
     optimizer: Literal["muon", "stable-adamw"] = Field(
         default="muon", description="muon for the decoder's matrices and AdamW for the rest, or StableAdamW for everything"
     )

@@ -140,6 +140,18 @@ class EncoderStudent(nn.Module):
         return torch.stack([tokens[:, 0] for tokens in hidden[-self.taught :]])
 
 
+class Students(nn.Module):
+    """Both students as one module, so that several processes can average the gradients of both at once."""
+
+    def __init__(self, decoder: DecoderStudent, encoder: EncoderStudent) -> None:
+        super().__init__()
+        self.decoder, self.encoder = decoder, encoder
+
+    def forward(self, hidden: Sequence[Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+        """The decoder student's F_D from the teacher's hidden states, and the encoder student's c_E from images."""
+        return self.decoder(hidden), self.encoder(images)
+
+
 def local_loss(target: Tensor, rebuilt: Tensor, hard_share: float = 0.0) -> Tensor:
     """L_D of each image [N]: the mean over groups of 1 - cos(vec F_T, vec F_D), for features [groups, N, patches, d].
 
