@@ -61,7 +61,10 @@ def fit(
     teacher: Annotated[
         str, typer.Option(help="compact, a hub id, a folder in hub format, or a dinov2_*_pretrain.pth.")
     ] = "compact",
-    input_size: Annotated[int, typer.Option(help="Side of the square input, a multiple of 14.")] = 392,
+    input_size: Annotated[int, typer.Option(help="Side of the square input, or of a tile, a multiple of 14.")] = 392,
+    tiles: Annotated[
+        str | None, typer.Option(help="Large parts, small defects: cut pictures into ROWSxCOLUMNS tiles of --input-size.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 10_000,
     batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 16,
     encoder_depth: Annotated[
@@ -89,6 +92,7 @@ def fit(
     from .fit import fit as fit_run
     from .run_folder import PAPER, FitSettings, RunFolder
     from .start import start_run
+    from .tiling import parse_tiles
 
     run = RunFolder(output)
     if resume:
@@ -97,6 +101,7 @@ def fit(
         settings = FitSettings(
             teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, encoder_depth=encoder_depth,
             held_out_share=held_out_share, folds=folds, alpha=alpha, seed=seed,
+            tiles=None if tiles is None else parse_tiles(tiles, input_size),
             **(PAPER if recipe == Recipe.paper else {}),
         )  # fmt: skip
         if not data:
