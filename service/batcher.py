@@ -89,7 +89,7 @@ class Batcher:
             self._withdraw(entry)
 
     async def compute(self, entry: Entry, pixels: Pixels) -> Inference:
-        """Wait for the outputs of model input `pixels`, uint8 [S, S, 3]; cancelling it takes the image out of the queue.
+        """Wait for the outputs of model input `pixels`, uint8 [H, W, 3]; cancelling it takes the image out of the queue.
 
         Raises DeadlineError, InferenceError, or NoModelError if the engine dies meanwhile.
         """

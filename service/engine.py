@@ -59,7 +59,9 @@ class Engine:
             raise ModelFormatError(f"{path}: cannot be loaded: {error}") from error
         self.provider = _provider_in_use(self._session, options)
         self.metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, path)
-        self.buckets = buckets(options.max_batch_size)
+        tiles = self.metadata.tiles
+        # a batch costs its tiles, not its pictures
+        self.buckets = buckets(options.max_batch_size if tiles is None else max(1, options.max_batch_size // tiles.count))
         _check_tensors(self._session, self.metadata, path)
 
     @property
@@ -68,13 +70,13 @@ class Engine:
         return self.buckets[-1]
 
     def run(self, images: Sequence[Pixels]) -> Outputs:
-        """Compute 1 to max_batch_size images uint8 [S, S, 3]; each output is float32 [len(images), ...].
+        """Compute 1 to max_batch_size images uint8 [H, W, 3] of the model's shape; each output is float32 [len(images), ...].
 
         The batch is padded with black pictures to the next bucket, because varying batch shapes leak device memory.
         """
-        count, size = len(images), self.metadata.input_size
+        count = len(images)
         bucket = next(bucket for bucket in self.buckets if bucket >= count)
-        batch = np.zeros((bucket, size, size, 3), dtype=np.uint8)
+        batch = np.zeros((bucket, *self.metadata.input_shape, 3), dtype=np.uint8)
         for row, image in zip(batch, images, strict=False):
             row[...] = image
         names = self.metadata.outputs()
@@ -82,7 +84,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run every bucket once, so that no request pays for a first shape; raises ModelFormatError for wrong output shapes."""
-        blank = np.zeros((self.metadata.input_size, self.metadata.input_size, 3), dtype=np.uint8)
+        blank = np.zeros((*self.metadata.input_shape, 3), dtype=np.uint8)
         for bucket in self.buckets:
             for name, value in self.run([blank] * bucket).items():
                 expected = (bucket, *_shape(name))
@@ -123,8 +125,7 @@ def _provider_in_use(session: Any, options: EngineOptions) -> Provider:
 
 def _check_tensors(session: Any, metadata: ModelMetadata, path: Path) -> None:
     """Names, types and shapes of the graph against the contract (design, section 4)."""
-    size = metadata.input_size
-    expected_inputs = {INPUT: ("tensor(uint8)", (size, size, 3))}
+    expected_inputs = {INPUT: ("tensor(uint8)", (*metadata.input_shape, 3))}
     expected_outputs = {name: ("tensor(float)", _shape(name)) for name in metadata.outputs()}
     for kind, tensors, expected in (
         ("inputs", session.get_inputs(), expected_inputs),

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from .model_format import Shape
+
 Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
@@ -96,14 +98,18 @@ def decode_image(data: bytes, max_pixels: int) -> Pixels:
     return np.asarray(_opaque_rgb(upright))
 
 
+def model_input(pixels: Pixels, shape: Shape) -> Pixels:
+    """RGB uint8 [H, W, 3] to one row of the graph's input `image`, uint8 [height, width, 3] of `shape`.
+
+    Bicubic and antialiased; the aspect ratio is not kept.
+    """
+    height, width = shape
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
 def resize_square(pixels: Pixels, size: int) -> Pixels:
-    """Resize uint8 [H, W, 3] to [size, size, 3], bicubic and antialiased; the aspect ratio is not kept."""
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC))
-
-
-def model_input(pixels: Pixels, size: int) -> Pixels:
-    """RGB uint8 [H, W, 3] to one row of the graph's input `image`: uint8 [size, size, 3]."""
-    return resize_square(pixels, size)
+    """What is square whatever the model: uint8 [H, W, 3] to [size, size, 3], as `model_input` does it."""
+    return model_input(pixels, (size, size))
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -19,11 +19,13 @@ METADATA_KEY = "duet"
 FORMAT_VERSION: Final = 1
 MODEL_FILE = "model.onnx"
 MAP_SIZE = 256
+PATCH = 14  # pixels a side of what the teacher sees as one token
 
 Branch = Literal["local", "semantic"]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
+Shape = tuple[int, int]  # height and width in pixels
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 INPUT = "image"
@@ -82,6 +84,25 @@ class Parity(_Strict):
     batch_sizes: tuple[int, ...]
 
 
+class Tiles(_Strict):
+    """How a large picture is cut: rows x columns of square tiles, each sharing `overlap` pixels with its neighbours."""
+
+    rows: int = Field(ge=1)
+    columns: int = Field(ge=1)
+    overlap: int = Field(ge=0, multiple_of=PATCH, description="pixels; smaller than a tile")
+
+    @model_validator(mode="after")
+    def _one_tile_is_no_cut(self) -> Self:
+        if self.count == 1:
+            raise ValueError("one tile is the whole picture: leave tiles out")
+        return self
+
+    @property
+    def count(self) -> int:
+        """Tiles of a picture."""
+        return self.rows * self.columns
+
+
 class ModelMetadata(_Strict):
     """The JSON object under the metadata property `duet`."""
 
@@ -89,7 +110,10 @@ class ModelMetadata(_Strict):
     name: ModelName
     teacher: TeacherInfo
     branches: tuple[Branch, ...] = Field(min_length=1, max_length=2)
-    input_size: int = Field(gt=0, multiple_of=14, description="side S of the square input, pixels")
+    input_size: int = Field(
+        gt=0, multiple_of=PATCH, description="side S of one tile in pixels, and of the whole input where there are no tiles"
+    )
+    tiles: Tiles | None = Field(default=None, description="of a model for large pictures; null if it sees them whole")
     calibration: Calibration
     threshold: Probability = Field(description="joint probability from which a picture is called anomalous")
     alpha: float = Field(gt=0, lt=1, description="share of good pictures that the threshold was set to reject")
@@ -107,9 +131,28 @@ class ModelMetadata(_Strict):
                 raise ValueError(f"branch '{branch}' has no calibration")
         return self
 
+    @model_validator(mode="after")
+    def _tiles_overlap_in_part(self) -> Self:
+        if self.tiles is not None and self.tiles.overlap >= self.input_size:
+            raise ValueError(f"tiles of {self.input_size} pixels cannot overlap by {self.tiles.overlap}")
+        return self
+
+    @property
+    def input_shape(self) -> Shape:
+        """Height and width of the model's input in pixels."""
+        return input_shape(self.input_size, self.tiles)
+
     def outputs(self) -> tuple[str, ...]:
         """Names of the graph's output tensors for the branches present."""
         return tuple(name for branch in self.branches for name in BRANCH_OUTPUTS[branch]) + JOINT_OUTPUTS
+
+
+def input_shape(size: int, tiles: Tiles | None) -> Shape:
+    """Height and width in pixels of a picture that consists of these tiles of side `size`, or is one such square itself."""
+    if tiles is None:
+        return size, size
+    step = size - tiles.overlap
+    return size + (tiles.rows - 1) * step, size + (tiles.columns - 1) * step
 
 
 def score_threshold(threshold: float) -> float:

@@ -46,7 +46,7 @@ class BranchScores(_Schema):
 
 
 class ImageSize(_Schema):
-    """Size of the upright picture in pixels."""
+    """Size of an upright picture in pixels."""
 
     width: int
     height: int
@@ -108,6 +108,7 @@ class LoadedVersion(_Schema):
     ready: bool
     provider: str = Field(description="what computes: tensorrt, cuda or cpu")
     sha256: str = Field(description="digest of the model file")
+    input: ImageSize = Field(description="what every picture is resized to, tiles and all")
     metadata: ModelMetadata = Field(description="what the model file says of itself")
 
 

@@ -10,7 +10,7 @@ from .batcher import Inference
 from .errors import InferenceError
 from .heatmap import encode_map, encode_overlay, pixel_probability, resize_map
 from .images import Pixels, decode_image, model_input, resize_square
-from .model_format import MAP_SIZE, score_threshold
+from .model_format import MAP_SIZE, Shape, score_threshold
 from .progress import Progress
 from .repository import LoadedModel
 from .runtime import Runtime
@@ -56,7 +56,7 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
     with model.batcher.admit(progress.deadline) as entry:
         with progress.during("decode"):
             pixels, inputs = await runtime.in_pool(
-                lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_size)
+                lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_shape)
             )
         progress.stage = "queue"
         try:
@@ -87,9 +87,9 @@ def _count(model: LoadedModel, scored: Scored, progress: Progress) -> None:
         model.metrics.anomalous.inc()
 
 
-def _decode(data: bytes, max_pixels: int, input_size: int) -> tuple[Pixels, Pixels]:
+def _decode(data: bytes, max_pixels: int, shape: Shape) -> tuple[Pixels, Pixels]:
     pixels = decode_image(data, max_pixels)
-    return pixels, model_input(pixels, input_size)
+    return pixels, model_input(pixels, shape)
 
 
 def _scores(inference: Inference, kind: str) -> BranchScores:

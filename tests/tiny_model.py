@@ -28,8 +28,10 @@ from service.model_format import (
     Calibration,
     ModelMetadata,
     Parity,
+    Shape,
     Sigmoid,
     TeacherInfo,
+    Tiles,
     TrainingData,
 )
 
@@ -51,13 +53,16 @@ def slow_pixel(steps: int) -> tuple[int, int, int]:
     return (*_SLOW, steps)
 
 
-def metadata(branches: tuple[Branch, ...] = BOTH, threshold: float = 0.5, size: int = SIZE) -> ModelMetadata:
+def metadata(
+    branches: tuple[Branch, ...] = BOTH, threshold: float = 0.5, size: int = SIZE, tiles: Tiles | None = None
+) -> ModelMetadata:
     """Valid metadata of the tiny model."""
     return ModelMetadata(
         name="tiny",
         teacher=TeacherInfo(source="tiny", sha256="0" * 64, stand_in=True),
         branches=branches,
         input_size=size,
+        tiles=tiles,
         calibration=Calibration(
             local=LOCAL if "local" in branches else None,
             semantic=SEMANTIC if "semantic" in branches else None,
@@ -91,10 +96,12 @@ def write_tiny_model(
     *,
     branches: tuple[Branch, ...] = BOTH,
     threshold: float = 0.5,
+    tiles: Tiles | None = None,
 ) -> Path:
     """Write models/name/version/model.onnx and return its path."""
     path = models / name / str(version) / MODEL_FILE
-    save(build_model(branches), metadata(branches, threshold).model_dump_json(), path)
+    described = metadata(branches, threshold, tiles=tiles)
+    save(build_model(branches, described.input_shape), described.model_dump_json(), path)
     return path
 
 
@@ -106,8 +113,8 @@ def save(model: onnx.ModelProto, properties: str | None, path: Path) -> None:
     onnx.save(model, path)
 
 
-def build_model(branches: tuple[Branch, ...] = BOTH) -> onnx.ModelProto:
-    """The graph of the tiny model."""
+def build_model(branches: tuple[Branch, ...] = BOTH, shape: Shape = (SIZE, SIZE)) -> onnx.ModelProto:
+    """The graph of the tiny model, for inputs of `shape`, whose sides in patches divide 256."""
     graph = _Graph()
     pixels = graph.add("Cast", [INPUT], to=TensorProto.FLOAT)
     corner = graph.add("Reshape", [graph.add("Slice", [pixels, *graph.ints([0, 0], [1, 1], [1, 2])]), *graph.ints([-1, 3])])
@@ -120,8 +127,8 @@ def build_model(branches: tuple[Branch, ...] = BOTH) -> onnx.ModelProto:
         patches = graph.add("AveragePool", [channels_first], kernel_shape=[PATCH, PATCH], strides=[PATCH, PATCH])
         grey = graph.add("ReduceMean", [patches, *graph.ints([1])], keepdims=1)
         distance = graph.add("Abs", [graph.add("Sub", [grey, graph.constant(np.float32(0.5))])])
-        factor = MAP_SIZE / (SIZE // PATCH)
-        scales = graph.constant(np.array([1, 1, factor, factor], dtype=np.float32))
+        factors = [MAP_SIZE / (side // PATCH) for side in shape]
+        scales = graph.constant(np.array([1, 1, *factors], dtype=np.float32))
         enlarged = graph.add("Resize", [distance, "", scales], mode="nearest")
         graph.add("Squeeze", [enlarged, *graph.ints([1])], output="anomaly_map")
         raw = graph.add("ReduceMax", ["anomaly_map", *graph.ints([1, 2])], keepdims=0)
@@ -139,7 +146,7 @@ def build_model(branches: tuple[Branch, ...] = BOTH) -> onnx.ModelProto:
     good = graph.add("Exp", [graph.add("Neg", ["joint_score"])])
     graph.add("Sub", [graph.constant(np.float32(1)), good], output="joint_probability")
     outputs = [name for branch in branches for name in BRANCH_OUTPUTS[branch]] + ["joint_probability", "joint_score"]
-    return graph.model(outputs)
+    return graph.model(outputs, shape)
 
 
 def _branch(graph: _Graph, branch: str, raw: str, sigmoid: Sigmoid) -> str:
@@ -206,14 +213,14 @@ class _Graph:
     def column(self, matrix: str, start: int, end: int) -> str:
         return self.add("Slice", [matrix, *self.ints([start], [end], [1])])
 
-    def model(self, outputs: list[str]) -> onnx.ModelProto:
+    def model(self, outputs: list[str], shape: Shape) -> onnx.ModelProto:
         shapes: dict[str, list[str | int]] = {
             name: ["N", MAP_SIZE, MAP_SIZE] if name == "anomaly_map" else ["N"] for name in outputs
         }
         graph = helper.make_graph(
             self._nodes,
             "tiny",
-            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", SIZE, SIZE, 3])],
+            [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", *shape, 3])],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
             self._constants,
         )

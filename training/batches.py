@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from .run_folder import FitSettings
 from .spoiling import spoil
+from .tiling import StoredTiles
 
 
 class Batch(NamedTuple):
@@ -34,12 +35,15 @@ class Batches(Dataset[Batch]):
     """Item i is the whole batch of step i, a pure function of (seed, i), so that a resumed run sees what an unbroken one would.
 
     Classes take turns, so that a generalist model does not neglect the rarer ones (ours). Each goes through its pictures in a
-    new order every time. `class_counts` are the numbers of pictures of each class, in the order that `pictures` has them.
+    new order every time. `class_counts` are the numbers of pictures of each class, in the order that `pictures` has them. Of
+    pictures that are cut, each tile is shown as a picture by itself.
     """
 
     def __init__(self, pictures: npt.NDArray[np.uint8], class_counts: Sequence[int], settings: FitSettings) -> None:
-        self.pictures, self.counts, self.settings = pictures, class_counts, settings
-        self.starts: list[int] = [0, *np.cumsum(class_counts).tolist()]
+        self.settings = settings
+        self.pictures = StoredTiles(pictures, settings.input_size, settings.tiles)
+        self.counts = [count * self.pictures.of_each for count in class_counts]
+        self.starts: list[int] = [0, *np.cumsum(self.counts).tolist()]
 
     def __getitem__(self, step: int) -> Batch:
         count = self.settings.batch_size

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from service.model_format import Branch, Calibration, Sigmoid
 
-from .class_levels import ClassLevels, LevelScale, nearest_class, prototypes
+from .class_levels import ClassLevels, nearest_class, prototypes
 from .errors import TrainingError
 from .files import write_text
 from .folds import fold_numbers, fold_runs
@@ -25,6 +25,7 @@ from .graph import RawGraph
 from .progress import Progress
 from .run_folder import RunCalibration, RunFolder
 from .teacher import Teacher, normalise
+from .tiling import BATCH, StoredTiles, pictures_at_once
 
 log = logging.getLogger(__name__)
 Scores = npt.NDArray[np.float64]
@@ -35,8 +36,7 @@ QUIET = 0.007  # median absolute deviation of a branch's hazard over good pictur
 SPREAD_FLOOR = 0.05
 LARGEST_LIMIT = 25.0  # joint score; the probability of a larger one rounds to 1, from which nothing is ever anomalous
 JUST_ABOVE = 1 + 1e-6  # the picture that sets the threshold stays good
-BATCH = 16
-PROTOTYPE_IMAGES = 200  # of each class
+PROTOTYPE_IMAGES = 200  # of each class; tiles, where pictures are cut
 
 
 @dataclass(frozen=True)
@@ -154,18 +154,17 @@ def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Cali
 def branch_calibration(run: RunFolder, branch: Branch) -> RunCalibration:
     """Calibration of one branch that goes alone: its threshold keeps alpha by itself. Nothing is recorded in the run."""
     outcome = run.calibration()
-    scores = good_scores(run, (branch,))
-    if outcome.levels is not None:
-        scores = levelled(scores, class_tokens(run.raw_graph().teacher, run.held_out()), outcome.levels)
-    return calibration_of(scores, outcome.alpha, outcome.levels)
+    return calibration_of(good_scores(run, (branch,), outcome.levels), outcome.alpha, outcome.levels)
 
 
-def good_scores(run: RunFolder, branches: Sequence[Branch] = ("local", "semantic")) -> HeldOutScores:
+def good_scores(
+    run: RunFolder, branches: Sequence[Branch] = ("local", "semantic"), levels: ClassLevels | None = None
+) -> HeldOutScores:
     """Raw scores of the held-out pictures, each by students that were not taught with it."""
     folds = fold_runs(run)
     if not folds:
-        return held_out_scores(run.raw_graph(branches), run.held_out())
-    parts = [held_out_scores(fold.raw_graph(branches), fold.held_out()) for fold in folds]
+        return held_out_scores(run.raw_graph(branches, levels), run.held_out())
+    parts = [held_out_scores(fold.raw_graph(branches, levels), fold.held_out()) for fold in folds]
     order = np.argsort(np.argsort(fold_numbers(run.description()), kind="stable"))  # from fold after fold to training.npy's
 
     def joined(name: str) -> Scores | None:
@@ -192,36 +191,30 @@ def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
 
 def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibration:
     """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
-    counts, levels = run.description().class_counts, None
-    scores = good_scores(run)
-    if len(counts) > 1:
-        teacher = run.raw_graph().teacher
-        tokens = class_tokens(teacher, run.held_out())
-        levels = class_levels(teacher, run.training(), counts, tokens, scores, alpha)
-        scores = levelled(scores, tokens, levels)
+    levels, scores = None, good_scores(run)
+    if len(run.description().class_counts) > 1:
+        levels = class_levels(run, scores, alpha)
+        scores = good_scores(run, levels=levels)  # the very scores that will be served
     outcome = calibration_of(scores, alpha, levels)
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))
     return outcome
 
 
-def class_levels(
-    teacher: Teacher,
-    training: npt.NDArray[np.uint8],
-    class_counts: Sequence[int],
-    tokens: Tensor,
-    scores: HeldOutScores,
-    alpha: float,
-) -> ClassLevels:
+def class_levels(run: RunFolder, scores: HeldOutScores, alpha: float) -> ClassLevels:
     """Prototypes from training pictures; levels, the (1 - alpha) quantiles, from the held-out pictures nearest to each.
 
-    `tokens` [N, d] are the class tokens of the held-out pictures that `scores` are of.
+    `scores` are those of the held-out pictures. Of pictures that are cut, each tile is like a class by itself, and a picture is
+    like what its tiles are on average.
     """
-    starts = np.cumsum([0, *class_counts[:-1]])
-    chosen = [
-        np.linspace(s, s + n - 1, min(n, PROTOTYPE_IMAGES)).astype(int) for s, n in zip(starts, class_counts, strict=True)
-    ]
-    means = prototypes([class_tokens(teacher, training[indices]) for indices in chosen])
-    owners = nearest_class(tokens, means).numpy()
+    description, teacher = run.description(), run.raw_graph().teacher
+    size, tiles, class_counts = description.settings.input_size, description.settings.tiles, description.class_counts
+    training, held_out = StoredTiles(run.training(), size, tiles), StoredTiles(run.held_out(), size, tiles)
+    counts = [count * training.of_each for count in class_counts]
+    starts = np.cumsum([0, *counts[:-1]])
+    chosen = [np.linspace(s, s + n - 1, min(n, PROTOTYPE_IMAGES)).astype(int) for s, n in zip(starts, counts, strict=True)]
+    means = prototypes([class_tokens(teacher, training, indices) for indices in chosen])
+    tokens = class_tokens(teacher, held_out, np.arange(len(held_out)))
+    owners = nearest_class(prototypes(list(torch.unflatten(tokens, 0, (-1, held_out.of_each)))), means).numpy()
 
     def of_classes(values: Scores | None) -> tuple[float, ...]:
         if values is None:
@@ -234,30 +227,21 @@ def class_levels(
     )
 
 
-def levelled(scores: HeldOutScores, tokens: Tensor, levels: ClassLevels) -> HeldOutScores:
-    """The scores as the graph with these levels gives them, by the same arithmetic in float32."""
-    local, semantic = (factor.numpy() for factor in LevelScale(levels)(tokens))
-
-    def scaled(values: Scores | None, factors: npt.NDArray[np.float32]) -> Scores | None:
-        return None if values is None else (values.astype(np.float32) * factors).astype(np.float64)
-
-    return HeldOutScores(scaled(scores.local, local), scaled(scores.semantic, semantic), scaled(scores.map_maximum, local))
-
-
 @torch.inference_mode()
-def class_tokens(teacher: Teacher, pictures: npt.NDArray[np.uint8]) -> Tensor:
-    """The teacher's last class token [M, d] of pictures uint8 [M, S, S, 3]."""
-    batches = (torch.from_numpy(np.array(pictures[i : i + BATCH])) for i in range(0, len(pictures), BATCH))
+def class_tokens(teacher: Teacher, tiles: StoredTiles, numbers: npt.NDArray[np.int64]) -> Tensor:
+    """The teacher's last class token [len(numbers), d] of each of these tiles."""
+    batches = (torch.from_numpy(tiles[numbers[i : i + BATCH]]) for i in range(0, len(numbers), BATCH))
     return torch.cat([teacher(normalise(batch))[-1][:, 0] for batch in batches])
 
 
 @torch.inference_mode()
 def held_out_scores(graph: RawGraph, pictures: npt.NDArray[np.uint8]) -> HeldOutScores:
-    """Raw scores of good pictures uint8 [M, S, S, 3], in float32 as they will be served."""
+    """Raw scores of good pictures uint8 [M, H, W, 3], in float32 as they will be served."""
+    at_once = pictures_at_once(graph.tiles)
     found: dict[str, list[npt.NDArray[np.float32]]] = {"local": [], "semantic": [], "map_maximum": []}
     with Progress("scoring held-out pictures", len(pictures)) as bar:
-        for start in range(0, len(pictures), BATCH):
-            batch = torch.from_numpy(np.array(pictures[start : start + BATCH]))
+        for start in range(0, len(pictures), at_once):
+            batch = torch.from_numpy(np.array(pictures[start : start + at_once]))
             scores = graph(batch)
             if scores.local is not None and scores.anomaly_map is not None:
                 found["local"].append(scores.local.numpy())

@@ -44,7 +44,7 @@ def _facts(metadata: ModelMetadata, description: RunDescription) -> Iterator[tup
     stand_in = ", a stand-in for DINOv2" if metadata.teacher.stand_in else ""
     yield "Teacher", f"`{metadata.teacher.source}`{stand_in}; weights {metadata.teacher.sha256[:12]}"
     yield "Branches", " and ".join(metadata.branches)
-    yield "Input", f"{metadata.input_size} x {metadata.input_size} pixels, RGB"
+    yield "Input", _input(metadata)
     yield "Trained on", f"{data.images:,} good pictures: {counts}; layout {data.layout}, fingerprint {data.fingerprint[:12]}"
     folds = description.settings.folds
     how = f"which students of {folds} folds never saw" if folds else "set apart before training"
@@ -57,6 +57,14 @@ def _facts(metadata: ModelMetadata, description: RunDescription) -> Iterator[tup
     yield "Parity with torch", f"largest difference of any score {metadata.parity.max_abs_difference:.1e}"
     yield "Made", f"{metadata.created:%Y-%m-%d %H:%M} UTC"
     yield "Licence", metadata.licence
+
+
+def _input(metadata: ModelMetadata) -> str:
+    height, width = metadata.input_shape
+    whole, side, tiles = f"{width} x {height} pixels, RGB", metadata.input_size, metadata.tiles
+    if tiles is None:
+        return whole
+    return f"{whole}, seen in {tiles.rows} x {tiles.columns} tiles of {side} x {side} that overlap by {tiles.overlap}"
 
 
 def _measured(metadata: ModelMetadata) -> str:
@@ -93,7 +101,11 @@ def _limits(metadata: ModelMetadata) -> Iterator[str]:
     what = classes[0] if len(classes) == 1 else f"{', '.join(classes[:-1])} and {classes[-1]}"
     yield f"Made to tell good pictures of {what} from anything else, taken by the same camera, light and fixture."
     yield "For another line, calibrate it anew on that line's good pictures: `duet-train calibrate model.onnx --data …`."
-    yield f"A defect has to be visible at {metadata.input_size} x {metadata.input_size} pixels: pictures are resized to that."
+    height, width = metadata.input_shape
+    yield (
+        f"A defect has to be visible at {width} x {height} pixels: pictures are resized to that. Less than two of these pixels "
+        f"across it is lost; in a picture of 4000 x 3000 two of them are {8000 / width:.1f} x {6000 / height:.1f} of its own."
+    )
     yield "A heatmap shows where the picture is unlike good ones; it says neither what the defect is nor whether it matters."
     if metadata.teacher.stand_in:
         yield "Its teacher is the stand-in that ships with Duet: expect more of DINOv2."

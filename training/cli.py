@@ -62,7 +62,10 @@ def fit(
     teacher: Annotated[
         str, typer.Option(help="compact, a hub id, a folder in hub format, or a dinov2_*_pretrain.pth.")
     ] = "compact",
-    input_size: Annotated[int, typer.Option(help="Side of the square input, a multiple of 14.")] = 392,
+    input_size: Annotated[int, typer.Option(help="Side of the square input, or of a tile, a multiple of 14.")] = 392,
+    tiles: Annotated[
+        str | None, typer.Option(help="Large parts, small defects: cut pictures into ROWSxCOLUMNS tiles of --input-size.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 10_000,
     batch_size: Annotated[int, typer.Option(help="Pictures a step, over all processes.")] = 16,
     accumulate: Annotated[int, typer.Option(help="Passes that a process takes for its share of a step: saves memory.")] = 1,
@@ -94,6 +97,7 @@ def fit(
     from .fit import fit as fit_run
     from .run_folder import PAPER, FitSettings, RunFolder
     from .start import start_run
+    from .tiling import parse_tiles
 
     run, first = RunFolder(output), PartialState().is_main_process  # of several processes, which train together
     if resume:
@@ -102,7 +106,8 @@ def fit(
         settings = FitSettings(
             teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, accumulate=accumulate,
             precision=precision.value, encoder_depth=encoder_depth, held_out_share=held_out_share, folds=folds,
-            alpha=alpha, seed=seed, **(PAPER if recipe == Recipe.paper else {}),
+            alpha=alpha, seed=seed, tiles=None if tiles is None else parse_tiles(tiles, input_size),
+            **(PAPER if recipe == Recipe.paper else {}),
         )  # fmt: skip
         if not data:
             raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")

@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 import numpy as np
 import numpy.typing as npt
 
-from service.images import resize_square
+from service.images import model_input
 from service.model_format import MAP_SIZE, score_threshold
 
 from .data import GOOD, Sample
@@ -18,8 +18,6 @@ from .false_alarms import FalseAlarms, false_alarms
 from .measures import measure
 from .progress import Progress
 from .scorers import PictureScorer, Scorer
-
-BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -65,9 +63,9 @@ def score_all(
     found: dict[str, list[npt.NDArray[np.float32]]] = {}
     maps: dict[int, npt.NDArray[np.float32]] = {}
     with Progress("scoring", len(samples)) as bar:
-        for start in range(0, len(samples), BATCH):
-            batch = samples[start : start + BATCH]
-            outputs = scorer.score(np.stack([resize_square(sample.pixels(), scorer.input_size) for sample in batch]))
+        for start in range(0, len(samples), scorer.at_once):
+            batch = samples[start : start + scorer.at_once]
+            outputs = scorer.score(np.stack([model_input(sample.pixels(), scorer.input_shape) for sample in batch]))
             anomaly_maps = outputs.pop("anomaly_map", None)
             if known and anomaly_maps is not None:
                 if stored is None:

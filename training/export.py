@@ -19,7 +19,7 @@ import onnxruntime
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from service.model_format import INPUT, METADATA_KEY, MODEL_FILE, Branch, ModelMetadata, ModelName, Parity, versions
+from service.model_format import INPUT, METADATA_KEY, MODEL_FILE, Branch, ModelMetadata, ModelName, Parity, Shape, versions
 
 from .calibrate import branch_calibration
 from .card import write_card
@@ -64,7 +64,7 @@ def export_run(
     graph = CalibratedGraph(run.raw_graph(branches, outcome.levels), outcome.calibration).eval()
     with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
         file = Path(scratch) / MODEL_FILE
-        _write_graph(graph, description.settings.input_size, file)
+        _write_graph(graph, description.settings.input_shape, file)
         _store_half(file)
         parity = check_parity(graph, file, run.held_out())
         metadata = ModelMetadata(
@@ -72,6 +72,7 @@ def export_run(
             teacher=graph.raw.teacher.info,
             branches=graph.raw.branches,
             input_size=description.settings.input_size,
+            tiles=description.settings.tiles,
             calibration=outcome.calibration,
             threshold=outcome.threshold,
             alpha=outcome.alpha,
@@ -91,9 +92,9 @@ def export_run(
         return publish(file.parent, models, name)
 
 
-def _write_graph(graph: CalibratedGraph, size: int, file: Path) -> None:
+def _write_graph(graph: CalibratedGraph, shape: Shape, file: Path) -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision's operators, which no graph here has
-    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    example = torch.zeros(2, *shape, 3, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # torch.export on its own code
         names = list(graph(example))
@@ -141,7 +142,7 @@ def check_parity(graph: CalibratedGraph, file: Path, pictures: npt.NDArray[np.ui
     names = [output.name for output in session.get_outputs()]
     worst = 0.0
     for size in PARITY_BATCHES:
-        batch = np.resize(pictures, (size, *pictures.shape[1:]))
+        batch = np.array(pictures[np.arange(size) % len(pictures)])
         with torch.inference_mode():
             expected = {name: tensor.numpy() for name, tensor in graph(torch.from_numpy(batch)).items()}
         for name, found in zip(names, session.run(names, {INPUT: batch}), strict=True):

@@ -22,7 +22,8 @@ from .errors import TrainingError
 from .files import write_text
 from .folds import fold_runs
 from .progress import Progress
-from .run_folder import FitSettings, RunDescription, RunFolder, new_networks, store_pictures
+from .run_folder import FitSettings, RunDescription, RunFolder, decode_pictures, new_networks
+from .tiling import stitched_grid
 from .trainer import Trainer
 
 CHECKPOINT_SECONDS = 60.0
@@ -38,10 +39,12 @@ def prepare_run(
     if not training or not held_out:
         raise TrainingError(f"{len(training)} pictures to train on and {len(held_out)} held out: both need at least one")
     teacher, _, _ = new_networks(settings)
+    if settings.tiles is not None:
+        stitched_grid(teacher.grid, settings.tiles)  # refused before the work, not after it
     training = sorted(training, key=lambda sample: data.normal.index(sample.category))
     counts = Counter(sample.category for sample in training)
-    store_pictures(training, settings.input_size, run.training_file, "decoding training pictures")
-    store_pictures(held_out, settings.input_size, run.held_out_file, "decoding held-out pictures")
+    decode_pictures(training, settings.input_shape, run.training_file, "decoding training pictures")
+    decode_pictures(held_out, settings.input_shape, run.held_out_file, "decoding held-out pictures")
     description = RunDescription(
         settings=settings,
         teacher_sha256=teacher.info.sha256,

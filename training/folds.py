@@ -7,16 +7,13 @@ Those know a little more than the folds' students, so the threshold errs towards
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
 from service.model_format import TrainingData
 
-from .files import write_beside, write_text
-from .run_folder import RunDescription, RunFolder
+from .files import write_text
+from .run_folder import RunDescription, RunFolder, store_pictures
 
 
 def fold_runs(run: RunFolder) -> list[RunFolder]:
@@ -40,16 +37,12 @@ def _prepare(
     fold: RunFolder, pictures: npt.NDArray[np.uint8], numbers: npt.NDArray[np.int64], number: int, whole: RunDescription
 ) -> None:
     fold.path.mkdir(parents=True, exist_ok=True)
-    write_beside(fold.training_file, partial(_save, pictures=pictures[numbers != number]))
-    write_beside(fold.held_out_file, partial(_save, pictures=pictures[numbers == number]))
+    for file, chosen in ((fold.training_file, numbers != number), (fold.held_out_file, numbers == number)):
+        indices = np.flatnonzero(chosen)
+        store_pictures((pictures[index] for index in indices), (len(indices), *pictures.shape[1:]), file)
     owners = np.repeat(np.arange(len(whole.class_counts)), whole.class_counts)
     counts = np.bincount(owners[numbers != number], minlength=len(whole.class_counts))
     data: TrainingData = whole.training_data.model_copy(update={"images": int(counts.sum())})
     settings = whole.settings.model_copy(update={"folds": 0})
     description = whole.model_copy(update={"settings": settings, "training_data": data, "class_counts": tuple(counts.tolist())})
     write_text(fold.description_file, description.model_dump_json(indent=2))
-
-
-def _save(path: Path, pictures: npt.NDArray[np.uint8]) -> None:
-    with path.open("wb") as stream:  # np.save would add .npy to a temporary name
-        np.save(stream, pictures)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
-from service.model_format import MAP_SIZE, Branch, Calibration, Sigmoid
+from service.model_format import MAP_SIZE, Branch, Calibration, Sigmoid, Tiles
 
 from .class_levels import ClassLevels, LevelScale
 from .distance import cosine_distance
@@ -37,6 +37,7 @@ class RawGraph(nn.Module):
     """
 
     upsample: Tensor
+    tiles: Tiles | None = None
 
     def __init__(
         self,
@@ -65,9 +66,7 @@ class RawGraph(nn.Module):
         hidden = self.teacher(images)
         local = semantic = anomaly_map = None
         if self.decoder is not None:
-            distances = cosine_distance(self.decoder.targets(hidden), self.decoder(hidden)).mean(0)
-            grid = torch.unflatten(distances, 1, (self.teacher.grid, self.teacher.grid))
-            anomaly_map = self.upsample @ grid @ self.upsample.T
+            anomaly_map = self.upsample @ self.patch_distances(self.decoder, hidden) @ self.upsample.T
             local = anomaly_map.flatten(1).topk(int(TOP_SHARE * MAP_SIZE**2)).values.mean(1)
         if self.encoder is not None:
             semantic = semantic_loss(self.encoder.targets(hidden), self.encoder(images))
@@ -78,6 +77,11 @@ class RawGraph(nn.Module):
             if semantic is not None:
                 semantic = semantic * semantic_factor
         return RawScores(local, semantic, anomaly_map)
+
+    def patch_distances(self, decoder: DecoderStudent, hidden: list[Tensor]) -> Tensor:
+        """How far the decoder student's features are from the teacher's at each patch, [N, g, g]."""
+        distances = cosine_distance(decoder.targets(hidden), decoder(hidden)).mean(0)
+        return torch.unflatten(distances, 1, (self.teacher.grid, self.teacher.grid))
 
 
 class CalibratedGraph(nn.Module):
@@ -124,12 +128,12 @@ class Logit(nn.Module):
         return (score - self.tau) / self.sigma
 
 
-def smooth_upsampling(grid: int) -> Tensor:
-    """Matrix U [256, grid] for which U a U^T is map a, bilinear to 256 x 256 and then smoothed by a Gaussian of sigma 4.
+def smooth_upsampling(grid: int, sigma: float = SMOOTHING_SIGMA) -> Tensor:
+    """Matrix U [256, grid] for which U a U^T is map a, bilinear to 256 x 256 and then smoothed by a Gaussian of `sigma` pixels.
 
     Both steps are linear and separable, so two small products do the work of a resize and a convolution on every pixel.
     """
     identity = torch.eye(grid)[None]
     bilinear = F.interpolate(identity, size=MAP_SIZE, mode="linear", align_corners=False)[0].T
-    smoothed = gaussian_filter1d(bilinear.double().numpy(), SMOOTHING_SIGMA, axis=0, mode="nearest")
+    smoothed = gaussian_filter1d(bilinear.double().numpy(), sigma, axis=0, mode="nearest")
     return torch.from_numpy(smoothed.astype(np.float32))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from service.images import resize_square
+from service.images import model_input
 from service.model_format import MODEL_FILE, Calibration, Sigmoid, parse_metadata
 
 from .calibrate import HeldOutScores, calibration_of
@@ -21,8 +21,6 @@ from .export import publish, write_metadata
 from .progress import Progress
 from .run_folder import RunCalibration
 from .scorers import OnnxScorer
-
-BATCH = 16
 
 
 def recalibrate(file: Path, samples: Sequence[Sample], alpha: float) -> tuple[Path, RunCalibration]:
@@ -60,8 +58,9 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float) -> tuple[Pa
 def _scores(scorer: OnnxScorer, samples: Sequence[Sample]) -> HeldOutScores:
     found: dict[str, list[npt.NDArray[np.float32]]] = {}
     with Progress("scoring good pictures", len(samples)) as bar:
-        for start in range(0, len(samples), BATCH):
-            batch = [resize_square(sample.pixels(), scorer.input_size) for sample in samples[start : start + BATCH]]
+        for start in range(0, len(samples), scorer.at_once):
+            chosen = samples[start : start + scorer.at_once]
+            batch = [model_input(sample.pixels(), scorer.input_shape) for sample in chosen]
             outputs = scorer.score(np.stack(batch))
             if "anomaly_map" in outputs:
                 found.setdefault("map_maximum", []).append(outputs["anomaly_map"].max(axis=(1, 2)))
@@ -93,7 +92,7 @@ def _set_constants(model: onnx.ModelProto, calibration: Calibration, file: Path)
 def _check(file: Path, calibration: Calibration, sample: Sample) -> None:
     """The file scores as its metadata says, on one picture; TrainingError if not."""
     scorer = OnnxScorer(file)
-    outputs = scorer.score(resize_square(sample.pixels(), scorer.input_size)[None])
+    outputs = scorer.score(model_input(sample.pixels(), scorer.input_shape)[None])
     branches: Mapping[str, Sigmoid | None] = {"local": calibration.local, "semantic": calibration.semantic}
     for branch, sigmoid in branches.items():
         if sigmoid is not None:

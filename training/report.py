@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from service.images import resize_square
+from service.images import model_input
 
 from .curves import draw_curves
 from .data import GOOD
@@ -79,7 +79,7 @@ def _sheet(evaluation: Evaluation, scorer: Scorer) -> Figure:
         axes[0].text(-0.08, 0.5, title, rotation=90, va="center", ha="right", transform=axes[0].transAxes, fontsize=9)
         for place, index in enumerate(indices):
             sample = evaluation.samples[index]
-            picture = resize_square(sample.pixels(), scorer.input_size)
+            picture = model_input(sample.pixels(), scorer.input_shape)
             outputs = scorer.score(picture[None])
             verdict = "anomalous" if evaluation.anomalous[index] else "good"
             axes[2 * place].imshow(picture)
@@ -87,7 +87,8 @@ def _sheet(evaluation: Evaluation, scorer: Scorer) -> Figure:
             pixel = scorer.calibration.pixel
             if pixel is not None:
                 heat = 1 / (1 + np.exp(-np.clip((outputs["anomaly_map"][0] - pixel.tau) / pixel.sigma, -50, 50)))
-                axes[2 * place + 1].imshow(heat, cmap="inferno", vmin=0, vmax=1)
+                height, width = scorer.input_shape
+                axes[2 * place + 1].imshow(heat, cmap="inferno", vmin=0, vmax=1, aspect=height / width)
                 if sample.masks:
                     axes[2 * place + 1].contour(sample.mask(heat.shape[0]), levels=[0.5], colors="cyan", linewidths=0.7)
                 axes[2 * place + 1].set_title("heatmap, 0 to 1", fontsize=7)

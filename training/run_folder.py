@@ -1,7 +1,7 @@
 """A run's folder: what `fit` writes and `calibrate`, `export` and `evaluate` read.
 
 run.json          settings, teacher and training data, written once at the start
-training.npy      the training pictures at the model's input size, uint8 [M, S, S, 3]: each is decoded once
+training.npy      the training pictures at the model's input size, uint8 [M, H, W, 3]: each is decoded once
 held_out.npy      the good pictures set apart for calibration, likewise
 checkpoint.pt     both students, optimisers and step
 folds/            the runs of a cross-fitted calibration
@@ -11,7 +11,7 @@ calibration.json  calibration, threshold, alpha and levels of the classes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from service.images import resize_square
-from service.model_format import Branch, Calibration, Probability, TrainingData
+from service.images import Pixels, model_input
+from service.model_format import Branch, Calibration, Probability, Shape, Tiles, TrainingData, input_shape
 
 from .class_levels import ClassLevels
 from .data.sample import Sample
@@ -31,6 +31,7 @@ from .graph import CalibratedGraph, RawGraph
 from .progress import track
 from .students import DecoderStudent, EncoderStudent
 from .teacher import Teacher, load_teacher
+from .tiled_graph import TiledGraph
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -46,6 +47,7 @@ class FitSettings(BaseModel):
 
     teacher: str = "compact"
     input_size: int = Field(default=392, gt=0, multiple_of=14)
+    tiles: Tiles | None = Field(default=None, description="of side input_size, that large pictures are cut into (ours)")
     steps: int = Field(default=10_000, gt=0)
     batch_size: int = Field(default=16, gt=0, description="pictures a step, over all processes and passes")
     accumulate: int = Field(default=1, gt=0, description="passes that a process takes for its share of a batch: saves memory")
@@ -81,6 +83,11 @@ class FitSettings(BaseModel):
         if folds == 1:
             raise ValueError("one fold leaves nothing to train on: use 2 or more, or 0 to set pictures apart")
         return folds
+
+    @property
+    def input_shape(self) -> Shape:
+        """Height and width in pixels that pictures are resized to."""
+        return input_shape(self.input_size, self.tiles)
 
 
 PAPER = {"spoilt_share": 0.0, "dropout": 0.2, "hard_share": 0.9, "optimizer": "stable-adamw"}
@@ -130,11 +137,11 @@ class RunFolder:
         return _read(self.calibration_file, RunCalibration, f"finish the run, or 'duet-train calibrate {self.path}'")
 
     def training(self) -> npt.NDArray[np.uint8]:
-        """The training pictures [M, S, S, 3], mapped from disk."""
+        """The training pictures [M, H, W, 3], mapped from disk."""
         return _map(self.training_file)
 
     def held_out(self) -> npt.NDArray[np.uint8]:
-        """The held-out good pictures [M, S, S, 3], mapped from disk."""
+        """The held-out good pictures [M, H, W, 3], mapped from disk."""
         return _map(self.held_out_file)
 
     def raw_graph(self, branches: Sequence[Branch] = ("local", "semantic"), levels: ClassLevels | None = None) -> RawGraph:
@@ -158,9 +165,9 @@ class RunFolder:
         encoder.load_state_dict(state["encoder"])
         for student in (decoder, encoder):  # as the model file stores them, so that both score alike
             student.half().float()
-        return RawGraph(
-            teacher, decoder if "local" in branches else None, encoder if "semantic" in branches else None, levels
-        ).eval()
+        present = decoder if "local" in branches else None, encoder if "semantic" in branches else None
+        tiles = description.settings.tiles
+        return (RawGraph(teacher, *present, levels) if tiles is None else TiledGraph(teacher, *present, levels, tiles)).eval()
 
     def calibrated_graph(self) -> CalibratedGraph:
         """The model of a finished and calibrated run."""
@@ -177,17 +184,20 @@ def new_networks(settings: FitSettings) -> tuple[Teacher, DecoderStudent, Encode
     return teacher, DecoderStudent(teacher, settings.dropout), EncoderStudent(teacher, depth, settings.taught_blocks)
 
 
-def store_pictures(samples: Sequence[Sample], size: int, file: Path, title: str) -> None:
-    """Decode and resize every sample once into `file`, uint8 [M, S, S, 3]."""
+def decode_pictures(samples: Sequence[Sample], shape: Shape, file: Path, title: str) -> None:
+    """Decode and resize every sample once into `file`, uint8 [M, height, width, 3]."""
+    store_pictures((model_input(sample.pixels(), shape) for sample in track(samples, title)), (len(samples), *shape, 3), file)
+
+
+def store_pictures(pictures: Iterable[Pixels], shape: tuple[int, ...], file: Path) -> None:
+    """Write pictures uint8 as one array of `shape`, [M, H, W, 3], into `file`; one at a time is in memory."""
 
     def write(path: Path) -> None:
         # opened as a file: NumPy would add .npy to a temporary name
         with path.open("wb") as stream:
-            np.lib.format.write_array_header_2_0(
-                stream, {"descr": "|u1", "fortran_order": False, "shape": (len(samples), size, size, 3)}
-            )
-            for sample in track(samples, title):
-                stream.write(np.ascontiguousarray(resize_square(sample.pixels(), size)).tobytes())
+            np.lib.format.write_array_header_2_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for picture in pictures:
+                stream.write(np.ascontiguousarray(picture).tobytes())
 
     write_beside(file, write)
 

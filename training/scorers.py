@@ -10,10 +10,11 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
-from service.model_format import INPUT, Calibration, parse_metadata
+from service.model_format import INPUT, Calibration, Shape, parse_metadata
 
 from .errors import TrainingError
 from .run_folder import RunFolder
+from .tiling import pictures_at_once
 
 Outputs = dict[str, npt.NDArray[np.float32]]
 
@@ -21,10 +22,11 @@ Outputs = dict[str, npt.NDArray[np.float32]]
 class PictureScorer(Protocol):
     """Anything that scores pictures."""
 
-    input_size: int
+    input_shape: Shape
+    at_once: int  # pictures that are best scored together
 
     def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
-        """Pictures uint8 [N, S, S, 3] to output tensors named as in the model file (design, section 4)."""
+        """Pictures uint8 [N, H, W, 3] to output tensors named as in the model file (design, section 4)."""
 
 
 class Scorer(PictureScorer, Protocol):
@@ -41,7 +43,8 @@ class RunScorer:
 
     def __init__(self, run: RunFolder) -> None:
         description, outcome = run.description(), run.calibration()
-        self.input_size = description.settings.input_size
+        self.input_shape = description.settings.input_shape
+        self.at_once = pictures_at_once(description.settings.tiles)
         self.normal = description.training_data.normal
         self.calibration, self.threshold, self.held_out = outcome.calibration, outcome.threshold, outcome.joint_scores
         self._graph = run.calibrated_graph()
@@ -61,7 +64,7 @@ class OnnxScorer:
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise TrainingError(f"{file} cannot be loaded: {error}") from error
         metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, file)
-        self.input_size = metadata.input_size
+        self.input_shape, self.at_once = metadata.input_shape, pictures_at_once(metadata.tiles)
         self.normal = metadata.training_data.normal
         self.calibration, self.threshold = metadata.calibration, metadata.threshold
         self.held_out: tuple[float, ...] = ()

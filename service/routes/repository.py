@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from ..repository import LoadedModel
 from ..runtime import runtime_of
-from ..schemas import LoadedVersion, ModelEntry, ModelList
+from ..schemas import ImageSize, LoadedVersion, ModelEntry, ModelList
 
 router = APIRouter(tags=["models"])
 
@@ -29,10 +29,12 @@ def models(request: Request) -> ModelList:
 
 
 def _loaded(model: LoadedModel) -> LoadedVersion:
+    height, width = model.metadata.input_shape
     return LoadedVersion(
         version=model.version,
         ready=model.batcher.alive,
         provider=model.provider,
         sha256=model.sha256,
+        input=ImageSize(width=width, height=height),
         metadata=model.metadata,
     )

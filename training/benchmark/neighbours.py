@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
 
-from service.model_format import MAP_SIZE
+from service.model_format import MAP_SIZE, input_shape
 
 from ..graph import TOP_SHARE, smooth_upsampling
 from ..progress import Progress
 from ..scorers import Outputs
 from ..students import GROUPS, middle_blocks
 from ..teacher import Teacher, normalise
+from ..tiling import pictures_at_once
 
 Features = npt.NDArray[np.float32]
 BATCH = 32
@@ -31,7 +32,7 @@ class NeighbourScorer:
     """Scores pictures by their distance to training pictures uint8 [M, S, S, 3] of so many classes."""
 
     def __init__(self, teacher: Teacher, training: npt.NDArray[np.uint8], classes: int, seed: int) -> None:
-        self.teacher, self.input_size = teacher, teacher.input_size
+        self.teacher, self.input_shape, self.at_once = teacher, input_shape(teacher.input_size, None), pictures_at_once(None)
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.permutation(len(training))[: MOST_PICTURES * classes])
         tokens, patches = [], []

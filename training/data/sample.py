@@ -76,6 +76,8 @@ class Sample:
     def mask(self, size: int | None = None) -> npt.NDArray[np.bool_]:
         """Defective pixels, bool [H, W], or [size, size] by area averaging, where at least half must be defective.
 
+        A defect that is nowhere half of such a pixel marks the one that it covers most: a small one must not count as good.
+
         Raises DataError for an anomalous picture without masks (see has_mask), and for unreadable or unequally large ones.
         """
         if not self.has_mask:
@@ -90,7 +92,8 @@ class Sample:
         if size is None:
             return np.asarray(union, dtype=np.bool_)
         image = Image.fromarray(np.where(union, np.uint8(255), np.uint8(0)))
-        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) >= 128
+        shares = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+        return shares >= min(128, max(1, int(shares.max())))
 
     def defects(self) -> list[tuple[npt.NDArray[np.bool_], float]]:
         """Each mask, bool [H, W] at its own resolution, with the number of pixels at which it saturates.

@@ -36,7 +36,7 @@ def test_answer_is_that_of_the_graph(client: httpx.Client, pixels: np.ndarray) -
     assert answer.status_code == 200
     body = answer.json()
     assert list(body) == ["id", "model", "scores", "raw", "threshold", "anomalous", "image", "heatmap", "timing_ms"]
-    local, semantic, joint = expected_scores(model_input(pixels, SIZE))
+    local, semantic, joint = expected_scores(model_input(pixels, (SIZE, SIZE)))
     assert body["raw"] == pytest.approx({"local": local, "semantic": semantic, "joint": joint}, rel=1e-4, abs=1e-5)
     assert body["scores"] == pytest.approx(
         {

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 from service.engine import Engine, EngineError, EngineOptions, buckets
-from service.model_format import ModelFormatError
+from service.model_format import ModelFormatError, Tiles
 from tests.pictures import grey, noise, reddish, spotted
 from tests.tiny_model import build_model, expected_scores, metadata, save, write_tiny_model
 
@@ -139,3 +139,43 @@ def test_wrong_output_shape_shows_in_warm_up(tmp_path: Path) -> None:
     engine = Engine(tmp_path / "model.onnx", EngineOptions())
     with pytest.raises(ModelFormatError, match="'anomaly_map' has shape"):
         engine.warm_up()
+
+
+def test_a_model_of_tiles_takes_whole_pictures_and_fewer_of_them(tmp_path: Path) -> None:
+    """Eight tiles a picture: of 20 in a batch two pictures are left, and never less than one."""
+    path = write_tiny_model(tmp_path, tiles=Tiles(rows=2, columns=4, overlap=0))
+    engine = Engine(path, EngineOptions(max_batch_size=20))
+    assert (engine.metadata.input_shape, engine.buckets, engine.max_batch_size) == ((112, 224), (1, 2), 2)
+    engine.warm_up()
+    spotted_picture = np.full((112, 224, 3), 128, dtype=np.uint8)
+    spotted_picture[98:, 196:210] = 255
+    outputs = engine.run([np.full_like(spotted_picture, 128), spotted_picture])
+    assert outputs["anomaly_map"].shape == (2, 256, 256)
+    row, column = np.unravel_index(outputs["anomaly_map"][1].argmax(), (256, 256))
+    assert (row, column) == (7 * 32, 14 * 16)
+    assert outputs["local_score"][0] < 0.1 < 0.4 < outputs["local_score"][1]
+    assert Engine(path, EngineOptions(max_batch_size=7)).buckets == (1,)
+
+
+@pytest.mark.parametrize(
+    ("tiles", "message"),
+    [
+        ({"rows": 1, "columns": 2, "overlap": 56}, "tiles of 56 pixels cannot overlap by 56"),
+        ({"rows": 1, "columns": 2, "overlap": 7}, r"tiles\.overlap: .*multiple of 14"),
+        ({"rows": 1, "columns": 1, "overlap": 14}, "one tile is the whole picture: leave tiles out"),
+        ({"rows": 0, "columns": 2, "overlap": 14}, r"tiles\.rows"),
+        ({"rows": 1, "columns": 2, "overlap": 0}, r"'image' is .*\['N', 56, 112, 3\]"),
+    ],
+)
+def test_tiles_that_cannot_be_are_refused(tmp_path: Path, tiles: dict[str, int], message: str) -> None:
+    described = json.loads(metadata().model_dump_json()) | {"tiles": tiles}
+    save(build_model(), json.dumps(described), tmp_path / "model.onnx")
+    with pytest.raises(ModelFormatError, match=message):
+        Engine(tmp_path / "model.onnx", EngineOptions())
+
+
+def test_a_file_from_before_tiles_is_still_read(tmp_path: Path) -> None:
+    described = json.loads(metadata().model_dump_json())
+    del described["tiles"]
+    save(build_model(), json.dumps(described), tmp_path / "model.onnx")
+    assert Engine(tmp_path / "model.onnx", EngineOptions()).metadata.input_shape == (56, 56)

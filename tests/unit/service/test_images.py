@@ -261,12 +261,17 @@ def _decodes_or_refuses(data: bytes) -> None:
     assert pixels.shape[2] == 3
 
 
-def test_model_input_is_a_square_of_the_whole_picture() -> None:
+@pytest.mark.parametrize("shape", [(14, 14), (28, 14), (14, 42)])
+def test_model_input_is_the_whole_picture(shape: tuple[int, int]) -> None:
     pixels = np.zeros((20, 40, 3), dtype=np.uint8)
     pixels[:, 20:] = 200
-    resized = model_input(pixels, 14)
-    assert resized.shape == (14, 14, 3)
+    resized = model_input(pixels, shape)
+    assert resized.shape == (*shape, 3)
     assert resized[:, 0].max() == 0
     assert resized[:, -1].min() == 200
-    np.testing.assert_array_equal(resized, resize_square(pixels, 14))
+
+
+def test_a_square_is_resized_as_a_model_s_input_is() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(resize_square(pixels, 14), model_input(pixels, (14, 14)))
     np.testing.assert_array_equal(resize_square(pixels[:, :20], 20), pixels[:, :20])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from torch import nn
 from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
 from service.model_format import TrainingData
+from training.batches import Batch
 from training.calibrate import calibrate_run
 from training.data import Sample, fingerprint
 from training.evaluate import Evaluation, evaluate
 from training.export import export_run
-from training.fit import fit, prepare_run
+from training.fit import Trainer, fit, prepare_run
 from training.run_folder import FitSettings, RunFolder
 from training.scorers import OnnxScorer, RunScorer
 
@@ -165,3 +167,21 @@ def copy_run(tmp_path: Path) -> Callable[[RunFolder], RunFolder]:
         return RunFolder(Path(shutil.copytree(run.path, tmp_path / "copied-run")))
 
     return copy_run
+
+
+@pytest.fixture
+def stopping_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let training be stopped by Ctrl-C once it reaches a step."""
+
+    def stopping_after(last: int) -> None:
+        train_on = Trainer.train_on
+
+        def stopped(self: Trainer, batch: Batch) -> dict[str, float]:
+            losses = train_on(self, batch)
+            if self.step == last:
+                signal.raise_signal(signal.SIGINT)
+            return losses
+
+        monkeypatch.setattr(Trainer, "train_on", stopped)
+
+    return stopping_after

@@ -182,6 +182,9 @@ FIT = ["fit", "--data", "{data}", "--layout", "mvtec", "--output", "{new}/run"]
     [
         (["export", "{new}", "--name", "x"], "{new}/run.json does not exist: start one with 'duet-train fit'"),
         ([*FIT, "--input-size", "100"], "input_size is 100: Input should be a multiple of 14"),
+        ([*FIT, "--tiles", "4y5"], "--tiles is '4y5': give ROWSxCOLUMNS, for example 3x4"),
+        ([*FIT, "--tiles", "1x1"], "--tiles is '1x1': give ROWSxCOLUMNS, for example 3x4"),
+        ([*FIT, "--tiles", "2x40"], "2x40 tiles make a grid of 52 x 964 patches, and the map has 256 x 256 pixels"),
         ([*FIT, "--steps", "0"], "steps is 0: Input should be greater than 0"),
         ([*FIT, "--seed", "-1"], "seed is -1: Input should be greater than or equal to 0"),
         ([*FIT, "--held-out-share", "1"], "held_out_share is 1.0: Input should be less than 1"),

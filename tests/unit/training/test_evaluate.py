@@ -133,10 +133,10 @@ def test_scorers_know_what_the_model_was_made_for(finished_run: RunFolder, expor
     run, file = open_scorer(finished_run.path), open_scorer(exported)
     assert isinstance(run, RunScorer)
     assert isinstance(file, OnnxScorer)
-    assert (run.input_size, run.normal, run.calibration, run.threshold) == (
-        file.input_size, file.normal, file.calibration, file.threshold,
+    assert (run.input_shape, run.normal, run.calibration, run.threshold) == (
+        file.input_shape, file.normal, file.calibration, file.threshold,
     )  # fmt: skip
-    assert (file.input_size, file.normal) == (56, ("stripes",))
+    assert (file.input_shape, file.normal) == ((56, 56), ("stripes",))
 
 
 def test_anything_else_is_no_model(tmp_path: Path) -> None:

@@ -64,6 +64,12 @@ def test_resized_masks_keep_pixels_that_are_half_defective(tmp_path: Path, save_
         assert not resized[:, size // 2 :].any()
 
 
+def test_a_resized_mask_keeps_a_defect_smaller_than_half_a_pixel(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
+    mask = save_mask(tmp_path / "m.png", (25, 9), (25, 10), (26, 10), shape=(32, 64))
+    sample = Sample("a", save_picture(tmp_path / "a.png"), ANOMALOUS, "part", "pinhole", (mask,))
+    assert [tuple(place) for place in np.argwhere(sample.mask(4))] == [(3, 0)]
+
+
 def test_good_pictures_have_an_empty_mask_of_the_pictures_size(tmp_path: Path, save_picture: Save) -> None:
     sample = Sample("a", save_picture(tmp_path / "a.png", width=9, height=5), GOOD, "part")
     assert sample.has_mask

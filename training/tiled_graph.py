@@ -1,0 +1,60 @@
+"""The merged graph of a model that looks at a large picture tile by tile: it cuts, scores all tiles, and merges (ours)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from service.model_format import MAP_SIZE, Tiles
+
+from .class_levels import ClassLevels
+from .graph import SMOOTHING_SIGMA, TOP_SHARE, RawGraph, RawScores, smooth_upsampling
+from .students import DecoderStudent, EncoderStudent, semantic_loss
+from .teacher import Teacher, normalise
+from .tiling import Stitch, cut, stitched_grid
+
+
+class TiledGraph(RawGraph):
+    """uint8 RGB pixels [N, H, W, 3] to raw scores. All tiles of all pictures go through the networks at once.
+
+    The map is smoothed as wide in patches as an untiled one, and the local score is the mean of as many patches as one tile's
+    share: a defect counts the same on a part of any size. The semantic score is that of the tile that looks strangest.
+    """
+
+    tiles: Tiles
+    upsample_columns: Tensor
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        decoder: DecoderStudent | None,
+        encoder: EncoderStudent | None,
+        levels: ClassLevels | None,
+        tiles: Tiles,
+    ) -> None:
+        """Raises TrainingError for more patches than the map has pixels."""
+        super().__init__(teacher, decoder, encoder, levels)
+        self.tiles = tiles
+        self.stitch = Stitch(teacher.grid, tiles)
+        rows, columns = stitched_grid(teacher.grid, tiles)
+        self.upsample = smooth_upsampling(rows, SMOOTHING_SIGMA * teacher.grid / rows)
+        self.register_buffer("upsample_columns", smooth_upsampling(columns, SMOOTHING_SIGMA * teacher.grid / columns))
+        self.top = max(1, int(TOP_SHARE * MAP_SIZE**2 / tiles.count))
+
+    def forward(self, image: Tensor) -> RawScores:
+        images = normalise(cut(image, self.teacher.input_size, self.tiles))
+        hidden = self.teacher(images)
+        local_factor, semantic_factor = (None, None) if self.scale is None else self.scale(hidden[-1][:, 0])
+        local = semantic = anomaly_map = None
+        if self.decoder is not None:
+            grids = self.patch_distances(self.decoder, hidden)
+            if local_factor is not None:
+                grids = grids * local_factor[:, None, None]
+            anomaly_map = self.upsample @ self.stitch(grids) @ self.upsample_columns.T
+            local = anomaly_map.flatten(1).topk(self.top).values.mean(1)
+        if self.encoder is not None:
+            of_tiles = semantic_loss(self.encoder.targets(hidden), self.encoder(images))
+            if semantic_factor is not None:
+                of_tiles = of_tiles * semantic_factor
+            semantic = torch.unflatten(of_tiles, 0, (-1, self.tiles.count)).amax(1)
+        return RawScores(local, semantic, anomaly_map)
