@@ -192,21 +192,21 @@ def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
 def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibration:
     """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
     levels, scores = None, good_scores(run)
-    if len(run.description().class_counts) > 1:
-        levels = class_levels(run, scores, alpha)
+    if len(run.description().class_counts) > 1 and scores.local is not None:
+        levels = class_levels(run, scores.local, alpha)
         scores = good_scores(run, levels=levels)  # the very scores that will be served
     outcome = calibration_of(scores, alpha, levels)
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))
     return outcome
 
 
-def class_levels(run: RunFolder, scores: HeldOutScores, alpha: float) -> ClassLevels:
+def class_levels(run: RunFolder, local: Scores, alpha: float) -> ClassLevels:
     """Prototypes from training pictures; levels, the (1 - alpha) quantiles, from the held-out pictures nearest to each.
 
-    `scores` are those of the held-out pictures. Of pictures that are cut, each tile is like a class by itself, and a picture is
-    like what its tiles are on average.
+    `local` are the local scores [N] of the held-out pictures. Of pictures that are cut, each tile is like a class by itself,
+    and a picture is like what its tiles are on average.
     """
-    description, teacher = run.description(), run.raw_graph().teacher
+    description, (teacher, _, _) = run.description(), run.trained()
     size, tiles, class_counts = description.settings.input_size, description.settings.tiles, description.class_counts
     training, held_out = StoredTiles(run.training(), size, tiles), StoredTiles(run.held_out(), size, tiles)
     counts = [count * training.of_each for count in class_counts]
@@ -216,15 +216,9 @@ def class_levels(run: RunFolder, scores: HeldOutScores, alpha: float) -> ClassLe
     tokens = class_tokens(teacher, held_out, np.arange(len(held_out)))
     owners = nearest_class(prototypes(list(torch.unflatten(tokens, 0, (-1, held_out.of_each)))), means).numpy()
 
-    def of_classes(values: Scores | None) -> tuple[float, ...]:
-        if values is None:
-            return (1.0,) * len(class_counts)
-        owned = (values[owners == index] for index in range(len(class_counts)))
-        return tuple(upper_quantile(own if len(own) else values, alpha) for own in owned)
-
-    return ClassLevels(
-        prototypes=tuple(map(tuple, means.tolist())), local=of_classes(scores.local), semantic=of_classes(scores.semantic)
-    )
+    owned = (local[owners == index] for index in range(len(class_counts)))
+    levels = tuple(upper_quantile(own if len(own) else local, alpha) for own in owned)
+    return ClassLevels(prototypes=tuple(map(tuple, means.tolist())), local=levels)
 
 
 @torch.inference_mode()

@@ -1,9 +1,9 @@
 """Levels of the normal classes (ours): what one class's good pictures score must not hide another's defects.
 
 A generalist model knows classes that it rebuilds well and classes that it does not: the good photographs' scores lie above
-the machined parts' defects, and one threshold for both finds nothing on the parts. So both branches' scores are measured in
-units of the level of the class that a picture looks most like, by the teacher's class token. Between classes the level
-changes smoothly.
+the machined parts' defects, and one threshold for both finds nothing on the parts. So the local score is measured in units of
+the level of the class that a picture looks most like, by the teacher's class token. Between classes the level changes smoothly.
+The semantic score needs none: it is whitened, and its levels are alike.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ SHARPNESS = 30.0  # of the softmax over classes: a class as far off as classes a
 
 
 class ClassLevels(BaseModel):
-    """What calibration measures: a prototype and a level of each branch for every normal class."""
+    """What calibration measures: a prototype and a level for every normal class."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prototypes: tuple[tuple[float, ...], ...]  # mean unit class token of each class
-    local: tuple[float, ...]  # a high quantile of the class's good scores
-    semantic: tuple[float, ...]
+    local: tuple[float, ...]  # a high quantile of the class's good local scores
 
 
 class LevelScale(nn.Module):
-    """Class tokens [N, d] to the factors by which each picture's scores are multiplied, [N] each; their mean logarithm is 0."""
+    """Class tokens [N, d] to each picture's factor of its local score, [N]; the classes' mean logarithm is 0."""
 
     prototypes: Tensor
     log_factors: Tensor
@@ -40,13 +39,12 @@ class LevelScale(nn.Module):
         # of unit vectors 2 - 2 cos is the squared distance: in units of its mean, any teacher's tokens are alike
         apart = torch.pdist(directions).square().mean().clamp_min(1e-6)
         self.register_buffer("prototypes", directions * (2 * SHARPNESS / apart))
-        logarithms = torch.tensor([levels.local, levels.semantic], dtype=torch.float64).log()
-        self.register_buffer("log_factors", (logarithms.mean(1, keepdim=True) - logarithms).float().T.contiguous())
+        logarithms = torch.tensor(levels.local, dtype=torch.float64).log()
+        self.register_buffer("log_factors", (logarithms.mean() - logarithms).float())
 
-    def forward(self, class_tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, class_tokens: Tensor) -> Tensor:
         likeness = F.normalize(class_tokens, dim=-1) @ self.prototypes.T
-        factors = (F.softmax(likeness, dim=-1) @ self.log_factors).exp()
-        return factors[:, 0], factors[:, 1]
+        return (F.softmax(likeness, dim=-1) @ self.log_factors).exp()
 
 
 def prototypes(class_tokens: Sequence[Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
+import torch
 from accelerate import PartialState
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard.writer import SummaryWriter
@@ -19,12 +20,13 @@ from service.model_format import TrainingData
 from .batches import Batches
 from .data.sample import Sample
 from .errors import TrainingError
-from .files import write_text
+from .files import write_beside, write_text
 from .folds import fold_runs
 from .progress import Progress
 from .run_folder import FitSettings, RunDescription, RunFolder, decode_pictures, new_networks
-from .tiling import stitched_grid
+from .tiling import StoredTiles, stitched_grid
 from .trainer import Trainer
+from .whitening import fit_whitening
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -63,7 +65,17 @@ def fit(run: RunFolder) -> bool:
     """
     with PartialState().main_process_first():
         folds = fold_runs(run)
-    return all(_train(part) for part in (run, *folds))
+    return all(_train(part) and _whiten(part) for part in (run, *folds))
+
+
+def _whiten(run: RunFolder) -> bool:
+    """Measure how the finished encoder student's errors vary; always True."""
+    if PartialState().is_main_process and not run.whitening_file.exists():
+        settings, (teacher, _, encoder) = run.description().settings, run.trained()
+        whitening = fit_whitening(teacher, encoder, StoredTiles(run.training(), settings.input_size, settings.tiles))
+        write_beside(run.whitening_file, lambda path: torch.save(whitening.state_dict(), path))
+    PartialState().wait_for_everyone()
+    return True
 
 
 def _train(run: RunFolder) -> bool:

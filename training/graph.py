@@ -15,8 +15,9 @@ from service.model_format import MAP_SIZE, Branch, Calibration, Sigmoid, Tiles
 from .class_levels import ClassLevels, LevelScale
 from .distance import cosine_distance
 from .noisy_or import hazard_of_logit, joint_hazard, probability
-from .students import DecoderStudent, EncoderStudent, semantic_loss
+from .students import DecoderStudent, EncoderStudent
 from .teacher import Teacher, normalise
+from .whitening import Whitening
 
 SMOOTHING_SIGMA = 4.0  # pixels of the 256 x 256 map
 TOP_SHARE = 0.01  # of the map's pixels, whose mean is the local score
@@ -33,7 +34,7 @@ class RawScores(NamedTuple):
 class RawGraph(nn.Module):
     """uint8 RGB pixels [N, S, S, 3] to raw scores. The teacher runs once for both students.
 
-    With `levels`, scores and map are scaled to the level of the class that the picture looks like.
+    With `levels`, local score and map are scaled to the level of the class that the picture looks like.
     """
 
     upsample: Tensor
@@ -43,12 +44,14 @@ class RawGraph(nn.Module):
         self,
         teacher: Teacher,
         decoder: DecoderStudent | None,
-        encoder: EncoderStudent | None,
+        semantic: tuple[EncoderStudent, Whitening] | None,
         levels: ClassLevels | None = None,
     ) -> None:
         super().__init__()
         self.scale = None if levels is None else LevelScale(levels)
-        self.teacher, self.decoder, self.encoder = teacher, decoder, encoder
+        self.teacher, self.decoder = teacher, decoder
+        self.encoder = semantic[0] if semantic else None
+        self.whitening = semantic[1] if semantic else None
         self.register_buffer("upsample", smooth_upsampling(teacher.grid))
 
     @property
@@ -68,19 +71,15 @@ class RawGraph(nn.Module):
         if self.decoder is not None:
             anomaly_map = self.upsample @ self.patch_distances(self.decoder, hidden) @ self.upsample.T
             local = anomaly_map.flatten(1).topk(int(TOP_SHARE * MAP_SIZE**2)).values.mean(1)
-        if self.encoder is not None:
-            semantic = semantic_loss(self.encoder.targets(hidden), self.encoder(images))
-        if self.scale is not None:
-            local_factor, semantic_factor = self.scale(hidden[-1][:, 0])
-            if local is not None and anomaly_map is not None:
-                local, anomaly_map = local * local_factor, anomaly_map * local_factor[:, None, None]
-            if semantic is not None:
-                semantic = semantic * semantic_factor
+        if self.encoder is not None and self.whitening is not None:
+            semantic = self.whitening(self.encoder.targets(hidden), self.encoder(images))
         return RawScores(local, semantic, anomaly_map)
 
     def patch_distances(self, decoder: DecoderStudent, hidden: list[Tensor]) -> Tensor:
-        """How far the decoder student's features are from the teacher's at each patch, [N, g, g]."""
+        """How far the decoder student's features are from the teacher's, [N, g, g], in units of the class's level."""
         distances = cosine_distance(decoder.targets(hidden), decoder(hidden)).mean(0)
+        if self.scale is not None:
+            distances = distances * self.scale(hidden[-1][:, 0])[:, None]
         return torch.unflatten(distances, 1, (self.teacher.grid, self.teacher.grid))
 
 

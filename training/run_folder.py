@@ -4,6 +4,7 @@ run.json          settings, teacher and training data, written once at the start
 training.npy      the training pictures at the model's input size, uint8 [M, H, W, 3]: each is decoded once
 held_out.npy      the good pictures set apart for calibration, likewise
 checkpoint.pt     both students, optimisers and step
+whitening.pt      of the finished encoder student's residuals
 folds/            the runs of a cross-fitted calibration
 tensorboard/      each branch's loss at every step
 calibration.json  calibration, threshold, alpha and levels of the classes
@@ -32,6 +33,7 @@ from .progress import track
 from .students import DecoderStudent, EncoderStudent
 from .teacher import Teacher, load_teacher
 from .tiled_graph import TiledGraph
+from .whitening import Whitening
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -125,6 +127,7 @@ class RunFolder:
         self.training_file = path / "training.npy"
         self.held_out_file = path / "held_out.npy"
         self.checkpoint_file = path / "checkpoint.pt"
+        self.whitening_file = path / "whitening.pt"
         self.curves_folder = path / "tensorboard"
         self.calibration_file = path / "calibration.json"
 
@@ -144,8 +147,8 @@ class RunFolder:
         """The held-out good pictures [M, H, W, 3], mapped from disk."""
         return _map(self.held_out_file)
 
-    def raw_graph(self, branches: Sequence[Branch] = ("local", "semantic"), levels: ClassLevels | None = None) -> RawGraph:
-        """The trained students, their weights rounded to half precision, with their teacher; in evaluation mode.
+    def trained(self) -> tuple[Teacher, DecoderStudent, EncoderStudent]:
+        """The teacher and both trained students, whose weights are rounded to half precision; in evaluation mode.
 
         Raises TrainingError when the run is not finished.
         """
@@ -164,10 +167,23 @@ class RunFolder:
         decoder.load_state_dict(state["decoder"])
         encoder.load_state_dict(state["encoder"])
         for student in (decoder, encoder):  # as the model file stores them, so that both score alike
-            student.half().float()
-        present = decoder if "local" in branches else None, encoder if "semantic" in branches else None
-        tiles = description.settings.tiles
-        return (RawGraph(teacher, *present, levels) if tiles is None else TiledGraph(teacher, *present, levels, tiles)).eval()
+            student.half().float().eval()
+        return teacher, decoder, encoder
+
+    def raw_graph(self, branches: Sequence[Branch] = ("local", "semantic"), levels: ClassLevels | None = None) -> RawGraph:
+        """The trained students with their teacher; in evaluation mode. Raises TrainingError when the run is not finished."""
+        teacher, decoder, encoder = self.trained()
+        semantic = (encoder, self._whitening(encoder, teacher)) if "semantic" in branches else None
+        parts = teacher, decoder if "local" in branches else None, semantic, levels
+        tiles = self.description().settings.tiles
+        return (RawGraph(*parts) if tiles is None else TiledGraph(*parts, tiles)).eval()
+
+    def _whitening(self, encoder: EncoderStudent, teacher: Teacher) -> Whitening:
+        if not self.whitening_file.is_file():
+            raise TrainingError(f"{self.whitening_file} is missing: the run was stopped early; go on with 'fit --resume'")
+        whitening = Whitening(encoder.taught * teacher.dim)
+        whitening.load_state_dict(torch.load(self.whitening_file, weights_only=True))
+        return whitening
 
     def calibrated_graph(self) -> CalibratedGraph:
         """The model of a finished and calibrated run."""

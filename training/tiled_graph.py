@@ -9,9 +9,10 @@ from service.model_format import MAP_SIZE, Tiles
 
 from .class_levels import ClassLevels
 from .graph import SMOOTHING_SIGMA, TOP_SHARE, RawGraph, RawScores, smooth_upsampling
-from .students import DecoderStudent, EncoderStudent, semantic_loss
+from .students import DecoderStudent, EncoderStudent
 from .teacher import Teacher, normalise
 from .tiling import Stitch, cut, stitched_grid
+from .whitening import Whitening
 
 
 class TiledGraph(RawGraph):
@@ -28,12 +29,12 @@ class TiledGraph(RawGraph):
         self,
         teacher: Teacher,
         decoder: DecoderStudent | None,
-        encoder: EncoderStudent | None,
+        semantic: tuple[EncoderStudent, Whitening] | None,
         levels: ClassLevels | None,
         tiles: Tiles,
     ) -> None:
         """Raises TrainingError for more patches than the map has pixels."""
-        super().__init__(teacher, decoder, encoder, levels)
+        super().__init__(teacher, decoder, semantic, levels)
         self.tiles = tiles
         self.stitch = Stitch(teacher.grid, tiles)
         rows, columns = stitched_grid(teacher.grid, tiles)
@@ -44,17 +45,12 @@ class TiledGraph(RawGraph):
     def forward(self, image: Tensor) -> RawScores:
         images = normalise(cut(image, self.teacher.input_size, self.tiles))
         hidden = self.teacher(images)
-        local_factor, semantic_factor = (None, None) if self.scale is None else self.scale(hidden[-1][:, 0])
         local = semantic = anomaly_map = None
         if self.decoder is not None:
-            grids = self.patch_distances(self.decoder, hidden)
-            if local_factor is not None:
-                grids = grids * local_factor[:, None, None]
-            anomaly_map = self.upsample @ self.stitch(grids) @ self.upsample_columns.T
+            grid = self.stitch(self.patch_distances(self.decoder, hidden))
+            anomaly_map = self.upsample @ grid @ self.upsample_columns.T
             local = anomaly_map.flatten(1).topk(self.top).values.mean(1)
-        if self.encoder is not None:
-            of_tiles = semantic_loss(self.encoder.targets(hidden), self.encoder(images))
-            if semantic_factor is not None:
-                of_tiles = of_tiles * semantic_factor
+        if self.encoder is not None and self.whitening is not None:
+            of_tiles = self.whitening(self.encoder.targets(hidden), self.encoder(images))
             semantic = torch.unflatten(of_tiles, 0, (-1, self.tiles.count)).amax(1)
         return RawScores(local, semantic, anomaly_map)

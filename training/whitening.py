@@ -1,0 +1,64 @@
+"""The semantic score (ours): the encoder student's error in units of how that error varies over good pictures.
+
+The paper's score is the cosine distance between the teacher's class tokens and the student's. It weighs every direction alike:
+where the student is unsure of something that varies among good pictures anyway, an anomaly in a direction that never varies
+is lost in that noise. Here the difference of the unit tokens is whitened by its covariance over training pictures (Mahalanobis
+distance, with the shrinkage of Ledoit and Wolf, 2004, that makes it good for few pictures too).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor, nn
+
+from .distance import EPSILON
+from .students import EncoderStudent
+from .teacher import Teacher, normalise
+from .tiling import BATCH, StoredTiles
+
+MOST_TILES = 2_000
+RIDGE = 1e-3  # of the mean variance: good pictures that are all alike must not make it infinite
+
+
+class Whitening(nn.Module):
+    """Class tokens [taught, N, d] of teacher and student to the semantic score [N], of training pictures 1 on average."""
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, width: int) -> None:
+        """For taught * d = `width`."""
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("matrix", torch.eye(width))
+
+    def forward(self, target: Tensor, predicted: Tensor) -> Tensor:
+        return ((residuals(target, predicted) - self.mean) @ self.matrix).square().mean(-1)
+
+
+def residuals(target: Tensor, predicted: Tensor) -> Tensor:
+    """Differences of unit class tokens [taught, N, d], those of all taught blocks side by side: [N, taught * d]."""
+    difference = F.normalize(target, dim=-1, eps=EPSILON) - F.normalize(predicted, dim=-1, eps=EPSILON)
+    return difference.transpose(0, 1).flatten(1)
+
+
+@torch.inference_mode()
+def fit_whitening(teacher: Teacher, encoder: EncoderStudent, tiles: StoredTiles) -> Whitening:
+    """The whitening of a trained encoder student's residuals on good tiles, of which at most 2,000 are looked at."""
+    numbers = np.linspace(0, len(tiles) - 1, min(len(tiles), MOST_TILES)).astype(int)
+    found = []
+    for start in range(0, len(numbers), BATCH):
+        images = normalise(torch.from_numpy(tiles[numbers[start : start + BATCH]]))
+        found.append(residuals(encoder.targets(teacher(images)), encoder(images)))
+    errors = torch.cat(found).double().numpy()
+    mean = errors.mean(axis=0)
+    covariance, _ = ledoit_wolf(errors - mean, assume_centered=True)
+    variance = max(float(np.trace(covariance)) / len(mean), 1e-12)
+    precision = np.linalg.inv(covariance + RIDGE * variance * np.eye(len(mean)))
+    whitening = Whitening(len(mean))
+    whitening.mean.copy_(torch.from_numpy(mean))
+    whitening.matrix.copy_(torch.from_numpy(np.linalg.cholesky(precision)))
+    return whitening
