@@ -74,6 +74,7 @@ class TrainingData(_Strict):
     layout: str
     normal: tuple[str, ...] = Field(description="names of the normal classes, in the order of training")
     images: int = Field(gt=0)
+    defects: Count = Field(default=0, description="labelled defects that joined the good pictures")
     fingerprint: Sha256 = Field(description="SHA-256 over the sorted digests of all training pictures")
 
 

@@ -12,23 +12,32 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .labelled_defects import LabelledDefects, marked_patches
 from .run_folder import FitSettings
 from .spoiling import spoil
 from .tiling import StoredTiles
 
 
 class Batch(NamedTuple):
-    """Pictures of one step, uint8 [N, S, S, 3], and spoilt copies [K, S, S, 3] of the last K of them."""
+    """Good pictures of one step, uint8 [N, S, S, 3], spoilt copies [K, S, S, 3] of the last K of them, and labelled defects.
+
+    Of those, [M, S, S, 3], `marked` [M, patches] is 1 at the defective patches, and 0 everywhere if nobody knows them.
+    """
 
     pictures: Tensor
     spoilt: Tensor
+    defects: Tensor
+    marked: Tensor
 
 
 def part(batch: Batch, number: int, parts: int) -> Batch:
-    """Every `parts`-th picture from `number` on, with its spoilt copy if it has one."""
+    """Every `parts`-th picture and defect from `number` on, with its spoilt copy if it has one."""
     unspoilt = len(batch.pictures) - len(batch.spoilt)
     first_spoilt = max(0, -(-(unspoilt - number) // parts))  # how many of this part's pictures come before
-    return Batch(batch.pictures[number::parts], batch.spoilt[number + first_spoilt * parts - unspoilt :: parts])
+    spoilt = batch.spoilt[number + first_spoilt * parts - unspoilt :: parts]
+    # from behind, so that the part with the fewest pictures is the one with the most defects
+    defects, marked = batch.defects[parts - 1 - number :: parts], batch.marked[parts - 1 - number :: parts]
+    return Batch(batch.pictures[number::parts], spoilt, defects, marked)
 
 
 class Batches(Dataset[Batch]):
@@ -39,8 +48,15 @@ class Batches(Dataset[Batch]):
     pictures that are cut, each tile is shown as a picture by itself.
     """
 
-    def __init__(self, pictures: npt.NDArray[np.uint8], class_counts: Sequence[int], settings: FitSettings) -> None:
+    def __init__(
+        self,
+        pictures: npt.NDArray[np.uint8],
+        class_counts: Sequence[int],
+        settings: FitSettings,
+        defects: tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None = None,
+    ) -> None:
         self.settings = settings
+        self.defects = None if defects is None else LabelledDefects(*defects, settings)
         self.pictures = StoredTiles(pictures, settings.input_size, settings.tiles)
         self.counts = [count * self.pictures.of_each for count in class_counts]
         self.starts: list[int] = [0, *np.cumsum(self.counts).tolist()]
@@ -51,7 +67,9 @@ class Batches(Dataset[Batch]):
         turns = step * count + rng.permutation(count)  # or classes would always be spoilt, or never
         pictures = self.pictures[[self._index(int(turn)) for turn in turns]]
         spoilt = spoil(pictures[count - round(self.settings.spoilt_share * count) :], pictures, rng)
-        return Batch(torch.from_numpy(pictures), torch.from_numpy(spoilt))
+        nothing = pictures[:0], marked_patches(pictures[:0, :, :, 0])
+        defects, marked = self.defects.draw(rng) if self.defects else nothing
+        return Batch(*map(torch.from_numpy, (pictures, spoilt, defects, marked)))
 
     def _index(self, turn: int) -> int:
         turn, chosen = divmod(turn, len(self.counts))

@@ -45,7 +45,11 @@ def _facts(metadata: ModelMetadata, description: RunDescription) -> Iterator[tup
     yield "Teacher", f"`{metadata.teacher.source}`{stand_in}; weights {metadata.teacher.sha256[:12]}"
     yield "Branches", " and ".join(metadata.branches)
     yield "Input", _input(metadata)
-    yield "Trained on", f"{data.images:,} good pictures: {counts}; layout {data.layout}, fingerprint {data.fingerprint[:12]}"
+    with_defects = f", and {data.defects:,} labelled defects" if data.defects else ""
+    yield (
+        "Trained on",
+        f"{data.images:,} good pictures: {counts}{with_defects}; layout {data.layout}, fingerprint {data.fingerprint[:12]}",
+    )
     folds = description.settings.folds
     how = f"which students of {folds} folds never saw" if folds else "set apart before training"
     yield "Calibrated on", f"{images:,} good pictures {how}"

@@ -59,6 +59,9 @@ def fit(
     data: DataOption = [],  # noqa: B006 - typer reads it, nobody writes it
     layout: LayoutOption = [],  # noqa: B006
     normal: NormalOption = None,
+    with_defects: Annotated[
+        bool, typer.Option("--with-defects", help="Learn from the labelled defects in bad/ too; measure on others.")
+    ] = False,
     teacher: Annotated[
         str, typer.Option(help="compact, a hub id, a folder in hub format, or a dinov2_*_pretrain.pth.")
     ] = "compact",
@@ -93,7 +96,7 @@ def fit(
     from accelerate import PartialState
 
     from .calibrate import calibrate_run
-    from .data import load_sources
+    from .data import load_labelled_defects, load_sources
     from .fit import fit as fit_run
     from .run_folder import PAPER, FitSettings, RunFolder
     from .start import start_run
@@ -111,8 +114,10 @@ def fit(
         )  # fmt: skip
         if not data:
             raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")
-        samples = load_sources(_sources(data, layout), "train", normal or [])
-        run = start_run(output, settings, samples, "+".join(layout), skip_unreadable=skip_unreadable)
+        sources = _sources(data, layout)
+        samples = load_sources(sources, "train", normal or [])
+        defects = load_labelled_defects(sources, normal or []) if with_defects else []
+        run = start_run(output, settings, samples, "+".join(layout), defects=defects, skip_unreadable=skip_unreadable)
     PartialState().wait_for_everyone()
     finished = fit_run(run)
     if not first:

@@ -23,7 +23,7 @@ from .errors import TrainingError
 from .files import write_beside, write_text
 from .folds import fold_runs
 from .progress import Progress
-from .run_folder import FitSettings, RunDescription, RunFolder, decode_pictures, new_networks
+from .run_folder import FitSettings, RunDescription, RunFolder, decode_pictures, mask_pixels, new_networks, store_pictures
 from .tiling import StoredTiles, stitched_grid
 from .trainer import Trainer
 from .whitening import fit_whitening
@@ -32,7 +32,12 @@ CHECKPOINT_SECONDS = 60.0
 
 
 def prepare_run(
-    path: Path, settings: FitSettings, training: Sequence[Sample], held_out: Sequence[Sample], data: TrainingData
+    path: Path,
+    settings: FitSettings,
+    training: Sequence[Sample],
+    held_out: Sequence[Sample],
+    data: TrainingData,
+    defects: Sequence[Sample] = (),
 ) -> RunFolder:
     """Make a run's folder: pictures decoded at the input size, settings recorded. Refuses a folder that already holds a run."""
     run = RunFolder(path)
@@ -47,6 +52,12 @@ def prepare_run(
     counts = Counter(sample.category for sample in training)
     decode_pictures(training, settings.input_shape, run.training_file, "decoding training pictures")
     decode_pictures(held_out, settings.input_shape, run.held_out_file, "decoding held-out pictures")
+    if defects:
+        if settings.tiles and not all(sample.masks for sample in defects):
+            raise TrainingError("with --tiles every labelled defect needs a mask, or nobody knows which tile shows it")
+        decode_pictures(defects, settings.input_shape, run.defects_file, "decoding labelled defects")
+        masks = (mask_pixels(sample, settings.input_shape) for sample in defects)
+        store_pictures(masks, (len(defects), *settings.input_shape), run.masks_file)
     description = RunDescription(
         settings=settings,
         teacher_sha256=teacher.info.sha256,
@@ -81,7 +92,7 @@ def _whiten(run: RunFolder) -> bool:
 def _train(run: RunFolder) -> bool:
     trainer = Trainer(run)
     steps, first = trainer.settings.steps, trainer.accelerator.is_main_process
-    batches = Batches(run.training(), run.description().class_counts, trainer.settings)
+    batches = Batches(run.training(), run.description().class_counts, trainer.settings, run.defects())
     loader = DataLoader(batches, batch_size=None, sampler=range(trainer.step, steps), num_workers=1, prefetch_factor=4)
     saved_at = time.monotonic()
     # what a killed run drew beyond its checkpoint is purged: it is drawn again

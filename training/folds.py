@@ -7,6 +7,8 @@ Those know a little more than the folds' students, so the threshold errs towards
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,7 +24,7 @@ def fold_runs(run: RunFolder) -> list[RunFolder]:
     folds = [RunFolder(run.path / "folds" / str(number)) for number in range(description.settings.folds)]
     for number, fold in enumerate(folds):
         if not fold.description_file.exists():
-            _prepare(fold, run.training(), fold_numbers(description), number, description)
+            _prepare(fold, run, fold_numbers(description), number, description)
     return folds
 
 
@@ -33,13 +35,15 @@ def fold_numbers(description: RunDescription) -> npt.NDArray[np.int64]:
     return np.concatenate(parts)
 
 
-def _prepare(
-    fold: RunFolder, pictures: npt.NDArray[np.uint8], numbers: npt.NDArray[np.int64], number: int, whole: RunDescription
-) -> None:
+def _prepare(fold: RunFolder, run: RunFolder, numbers: npt.NDArray[np.int64], number: int, whole: RunDescription) -> None:
     fold.path.mkdir(parents=True, exist_ok=True)
+    pictures = run.training()
     for file, chosen in ((fold.training_file, numbers != number), (fold.held_out_file, numbers == number)):
         indices = np.flatnonzero(chosen)
         store_pictures((pictures[index] for index in indices), (len(indices), *pictures.shape[1:]), file)
+    if whole.training_data.defects:
+        shutil.copyfile(run.defects_file, fold.defects_file)
+        shutil.copyfile(run.masks_file, fold.masks_file)
     owners = np.repeat(np.arange(len(whole.class_counts)), whole.class_counts)
     counts = np.bincount(owners[numbers != number], minlength=len(whole.class_counts))
     data: TrainingData = whole.training_data.model_copy(update={"images": int(counts.sum())})

@@ -15,12 +15,11 @@ from service.model_format import MAP_SIZE, Branch, Calibration, Sigmoid, Tiles
 from .class_levels import ClassLevels, LevelScale
 from .distance import cosine_distance
 from .noisy_or import hazard_of_logit, joint_hazard, probability
-from .students import DecoderStudent, EncoderStudent
+from .students import TOP_SHARE, DecoderStudent, EncoderStudent
 from .teacher import Teacher, normalise
 from .whitening import Whitening
 
 SMOOTHING_SIGMA = 4.0  # pixels of the 256 x 256 map
-TOP_SHARE = 0.01  # of the map's pixels, whose mean is the local score
 
 
 class RawScores(NamedTuple):

@@ -19,6 +19,11 @@ def joint_hazard(hazards: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(hazards)).sum(0)
 
 
+def surprise_of_defect(hazard: Tensor) -> Tensor:
+    """-log P(anomalous) = -log(1 - exp(-hazard)), the negative log-likelihood of a labelled defect (ours)."""
+    return -torch.log(-torch.expm1(-hazard.clamp_min(1e-6)))
+
+
 def hazard_of_logit(logit: Tensor) -> Tensor:
     """Hazard of a branch whose probability of "anomalous" is sigmoid(logit)."""
     return F.softplus(logit)

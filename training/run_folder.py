@@ -3,6 +3,8 @@
 run.json          settings, teacher and training data, written once at the start
 training.npy      the training pictures at the model's input size, uint8 [M, H, W, 3]: each is decoded once
 held_out.npy      the good pictures set apart for calibration, likewise
+defects.npy       labelled defects, likewise, if there are any
+masks.npy         where each is defective, bool [K, H, W]; nowhere if nobody marked it
 checkpoint.pt     both students, optimisers and step
 whitening.pt      of the finished encoder student's residuals
 folds/            the runs of a cross-fitted calibration
@@ -19,6 +21,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from service.images import Pixels, model_input
@@ -72,7 +75,11 @@ class FitSettings(BaseModel):
     encoder_depth: int | None = Field(
         default=None, gt=0, description="blocks of the encoder student; half the teacher's if absent"
     )
-    local_weight: float = Field(default=1.0, gt=0, description="lambda_D")
+    defect_share: float = Field(
+        default=0.25, gt=0, description="labelled defects, where there are any, shown beside a step's good pictures (ours)"
+    )
+    # a labelled defect is found (P = 0.95) where the features differ by 0.15; with 1 it tears apart what good ones need (ours)
+    local_weight: float = Field(default=20.0, gt=0, description="lambda_D")
     semantic_weight: float = Field(default=1.0, gt=0, description="lambda_E")
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
     folds: int = Field(default=0, ge=0, description="cross-fitted calibration in so many folds; 0 sets pictures apart instead")
@@ -126,6 +133,8 @@ class RunFolder:
         self.description_file = path / "run.json"
         self.training_file = path / "training.npy"
         self.held_out_file = path / "held_out.npy"
+        self.defects_file = path / "defects.npy"
+        self.masks_file = path / "masks.npy"
         self.checkpoint_file = path / "checkpoint.pt"
         self.whitening_file = path / "whitening.pt"
         self.curves_folder = path / "tensorboard"
@@ -146,6 +155,12 @@ class RunFolder:
     def held_out(self) -> npt.NDArray[np.uint8]:
         """The held-out good pictures [M, H, W, 3], mapped from disk."""
         return _map(self.held_out_file)
+
+    def defects(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
+        """Labelled defects [K, H, W, 3] and their masks [K, H, W], mapped from disk, if there are any."""
+        if not self.description().training_data.defects:
+            return None
+        return _map(self.defects_file), _map(self.masks_file).view(np.bool_)
 
     def trained(self) -> tuple[Teacher, DecoderStudent, EncoderStudent]:
         """The teacher and both trained students, whose weights are rounded to half precision; in evaluation mode.
@@ -203,6 +218,14 @@ def new_networks(settings: FitSettings) -> tuple[Teacher, DecoderStudent, Encode
 def decode_pictures(samples: Sequence[Sample], shape: Shape, file: Path, title: str) -> None:
     """Decode and resize every sample once into `file`, uint8 [M, height, width, 3]."""
     store_pictures((model_input(sample.pixels(), shape) for sample in track(samples, title)), (len(samples), *shape, 3), file)
+
+
+def mask_pixels(sample: Sample, shape: Shape) -> npt.NDArray[np.uint8]:
+    """1 where a labelled defect's mask touches a pixel of the resized picture [height, width]; 0 everywhere without a mask."""
+    if not sample.masks:
+        return np.zeros(shape, dtype=np.uint8)
+    whole = Image.fromarray(sample.mask().astype(np.float32))
+    return (np.asarray(whole.resize(shape[::-1], Image.Resampling.BOX)) > 0).astype(np.uint8)
 
 
 def store_pictures(pictures: Iterable[Pixels], shape: tuple[int, ...], file: Path) -> None:

@@ -19,19 +19,30 @@ LARGEST_HELD_OUT_SHARE = 0.2  # set apart without being asked to, where alpha ne
 
 
 def start_run(
-    path: Path, settings: FitSettings, samples: Sequence[Sample], layout: str, *, skip_unreadable: bool = False
+    path: Path,
+    settings: FitSettings,
+    samples: Sequence[Sample],
+    layout: str,
+    *,
+    defects: Sequence[Sample] = (),
+    skip_unreadable: bool = False,
 ) -> RunFolder:
     """Set pictures apart for calibration, and store them and the rest in a new run's folder at the input size.
+
+    `defects` are labelled ones, to learn from beside the good `samples`.
 
     Raises TrainingError for a folder that holds a run, too few pictures, and pictures that cannot be read, all of them named.
     """
     if skip_unreadable:
-        samples = readable(samples, skip=True)
+        samples, defects = readable(samples, skip=True), readable(defects, skip=True)
     classes = tuple(dict.fromkeys(sample.category for sample in samples))
     training, held_out = _split(samples, classes, settings)
-    with naming_all_unreadable(samples):
-        data = TrainingData(layout=layout, normal=classes, images=len(training), fingerprint=fingerprint(training))
-        return prepare_run(path, settings, training, held_out, data)
+    with naming_all_unreadable([*samples, *defects]):
+        data = TrainingData(
+            layout=layout, normal=classes, images=len(training), defects=len(defects),
+            fingerprint=fingerprint([*training, *defects]),
+        )  # fmt: skip
+        return prepare_run(path, settings, training, held_out, data, defects)
 
 
 def _split(

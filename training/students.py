@@ -14,6 +14,7 @@ from .teacher import Teacher, new_vit
 
 DECODER_BLOCKS = 8
 GROUPS = 2
+TOP_SHARE = 0.01  # of a picture, whose mean is its local score
 
 
 def middle_blocks(depth: int) -> list[int]:
@@ -165,6 +166,18 @@ def local_loss(target: Tensor, rebuilt: Tensor, hard_share: float = 0.0) -> Tens
             weight = torch.where(distances < worst[:, None, None], 0.1, 1.0).unsqueeze(-1)
         rebuilt = rebuilt.detach() + weight * (rebuilt - rebuilt.detach())
     return cosine_distance(target.flatten(2), rebuilt.flatten(2)).mean(0)
+
+
+def defect_loss(target: Tensor, rebuilt: Tensor, marked: Tensor) -> Tensor:
+    """L_D of each labelled defect [N], for features [groups, N, patches, d]: the mean distance of the patches that are marked.
+
+    `marked` [N, patches] is 1 there. Where none is, nobody knows where the defect is, and the worst patches stand for it, as
+    many as the local score is the mean of.
+    """
+    distances = cosine_distance(target, rebuilt).mean(0)
+    worst = distances.topk(max(1, round(TOP_SHARE * distances.shape[1])), dim=1).values.mean(1)
+    count = marked.sum(1)
+    return torch.where(count > 0, (distances * marked).sum(1) / count.clamp_min(1), worst)
 
 
 def semantic_loss(target: Tensor, predicted: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from torch import Tensor
 from service.model_format import MAP_SIZE, Tiles
 
 from .class_levels import ClassLevels
-from .graph import SMOOTHING_SIGMA, TOP_SHARE, RawGraph, RawScores, smooth_upsampling
-from .students import DecoderStudent, EncoderStudent
+from .graph import SMOOTHING_SIGMA, RawGraph, RawScores, smooth_upsampling
+from .students import TOP_SHARE, DecoderStudent, EncoderStudent
 from .teacher import Teacher, normalise
 from .tiling import Stitch, cut, stitched_grid
 from .whitening import Whitening

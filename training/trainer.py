@@ -11,11 +11,11 @@ from torch import nn
 from .batches import Batch, part
 from .errors import TrainingError
 from .files import write_beside
-from .noisy_or import joint_hazard
+from .noisy_or import joint_hazard, surprise_of_defect
 from .optimizers import StableAdamW, muon, scale_learning_rates
 from .run_folder import RunFolder, new_networks
 from .schedule import warmup_cosine
-from .students import Students, local_loss, semantic_loss
+from .students import Students, defect_loss, local_loss, semantic_loss
 from .teacher import normalise
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -52,7 +52,8 @@ class Trainer:
     def train_on(self, batch: Batch) -> dict[str, float]:
         """One step on a batch, of which this process computes its share; returns each branch's mean loss over the batch.
 
-        Where a picture has a spoilt copy, the decoder student sees that, and has to rebuild the features of the good one.
+        Where a picture has a spoilt copy, the decoder student sees that, and has to rebuild the features of the good one. Of a
+        labelled defect both students learn to differ from the teacher.
         Raises TrainingError where the training diverges, and for a batch smaller than the number of passes.
         """
         settings = self.settings
@@ -67,7 +68,7 @@ class Trainer:
             number = turn * self.accelerator.num_processes + self.accelerator.process_index
             last = turn == settings.accumulate - 1
             with nullcontext() if last else self.accelerator.no_sync(self.students):
-                sums += self._accumulate(part(batch, number, self.parts), number, len(batch.pictures))
+                sums += self._accumulate(part(batch, number, self.parts), number, len(batch.pictures) + len(batch.defects))
         local, semantic = (self.accelerator.reduce(sums, "sum") / len(batch.pictures)).tolist()
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
@@ -82,27 +83,40 @@ class Trainer:
         return {"local": local, "semantic": semantic}
 
     def _accumulate(self, batch: Batch, number: int, whole: int) -> torch.Tensor:
-        """Add the gradients of pass `number` over a batch of `whole` pictures in all; returns the sum of each branch's loss."""
+        """Add the gradients of pass `number` over a batch of `whole` pictures in all; returns the sum of each branch's loss
+        over the good ones.
+        """
         settings = self.settings
         # dropout is a function of the step too, for the sake of resumed runs
         torch.manual_seed(settings.seed * 1_000_003 + self.step + (number << 40))
-        images, spoilt = (normalise(pictures.to(self.device)) for pictures in batch)
+        images, spoilt, defects = (normalise(pictures.to(self.device)) for pictures in batch[:3])
+        good, seen = len(images), torch.cat((images, defects))
         with torch.autocast(self.device.type, PRECISIONS[settings.precision], enabled=settings.precision != "fp32"):
             with torch.no_grad():
-                everything = self.teacher(torch.cat((images, spoilt)))
-            hidden = [tokens[: len(images)] for tokens in everything]
-            shown = [torch.cat((tokens[: len(images) - len(spoilt)], tokens[len(images) :])) for tokens in everything]
-            rebuilt, class_tokens = self.students(shown, images)
+                everything = self.teacher(torch.cat((seen, spoilt)))
+            hidden = [tokens[: len(seen)] for tokens in everything]
+            shown = [
+                torch.cat((tokens[: good - len(spoilt)], tokens[len(seen) :], tokens[good : len(seen)]))
+                for tokens in everything
+            ]
+            rebuilt, class_tokens = self.students(shown, seen)
         hard_share = settings.hard_share * min(1.0, self.step / settings.hard_steps)
-        local = local_loss(self.decoder.targets(hidden), rebuilt, hard_share)
+        target = self.decoder.targets(hidden)
+        local = torch.cat(
+            (
+                local_loss(target[:, :good], rebuilt[:, :good], hard_share),
+                defect_loss(target[:, good:], rebuilt[:, good:], batch.marked.to(self.device)),
+            )
+        )
         semantic = semantic_loss(self.encoder.targets(hidden), class_tokens)
-        # every picture is good, so its negative log-likelihood under the Noisy-OR is its joint hazard
         hazard = joint_hazard((settings.local_weight * local, settings.semantic_weight * semantic))
-        loss = hazard.sum() / whole * self.accelerator.num_processes  # processes' gradients are averaged, passes' summed
+        # negative log-likelihoods under the Noisy-OR; a good picture's is its joint hazard
+        likelihood = hazard[:good].sum() + surprise_of_defect(hazard[good:]).sum()
+        loss = likelihood / whole * self.accelerator.num_processes  # processes' gradients are averaged, passes' summed
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {loss.item()} at step {self.step}: lower the learning rates in a new run")
         torch.autograd.backward(self.scaler.scale(loss))
-        return torch.stack((local.sum(), semantic.sum())).detach().float()
+        return torch.stack((local[:good].sum(), semantic[:good].sum())).detach().float()
 
     def agreed(self, stop: bool) -> bool:
         """Whether any process is asked to stop: one that went on alone would wait for the others for ever."""

@@ -15,10 +15,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from service.model_format import MAP_SIZE, input_shape
 
-from ..graph import TOP_SHARE, smooth_upsampling
+from ..graph import smooth_upsampling
 from ..progress import Progress
 from ..scorers import Outputs
-from ..students import GROUPS, middle_blocks
+from ..students import GROUPS, TOP_SHARE, middle_blocks
 from ..teacher import Teacher, normalise
 from ..tiling import pictures_at_once
 

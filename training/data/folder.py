@@ -26,6 +26,12 @@ def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
     return [sample for name in choose_classes(normal, list(by_name)) for sample in _class(by_name[name], name, split)]
 
 
+def defects(root: Path, normal: Sequence[str]) -> list[Sample]:
+    """The labelled defects, in bad/, of the classes in `normal`, of all if empty. Errors as of load."""
+    by_name = _classes(root)
+    return [sample for name in choose_classes(normal, list(by_name)) for sample in _bad(by_name[name], name)]
+
+
 def classes(root: Path) -> list[str]:
     """Names of the classes: of the sub-folders, or of the folder itself."""
     return list(_classes(root))

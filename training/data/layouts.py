@@ -14,10 +14,14 @@ from .tree import Split
 
 @dataclass(frozen=True)
 class Adapter:
-    """How a layout is read: its samples, and the names of its classes, which costs no more than a look at the tree."""
+    """How a layout is read: its samples, and the names of its classes, which costs no more than a look at the tree.
+
+    `defects` are labelled ones to learn from; benchmarks have none.
+    """
 
     load: Callable[[Path, Split, Sequence[str]], list[Sample]]
     classes: Callable[[Path], Sequence[str]]
+    defects: Callable[[Path, Sequence[str]], list[Sample]] | None = None
 
 
 LAYOUTS: dict[str, Adapter] = {
@@ -30,7 +34,7 @@ LAYOUTS: dict[str, Adapter] = {
     "cifar100": Adapter(cifar100.load, lambda _: cifar100.CLASSES),
     "fmnist": Adapter(fmnist.load, lambda _: fmnist.CLASSES),
     "view": Adapter(view.load, lambda _: view.CLASSES),
-    "folder": Adapter(folder.load, folder.classes),
+    "folder": Adapter(folder.load, folder.classes, folder.defects),
 }
 
 
@@ -47,6 +51,17 @@ def load_samples(layout: str, root: Path, split: Split, normal: Sequence[str] = 
     Raises DataError for an unknown layout or class, and where the tree is not of that layout.
     """
     return adapter(layout).load(root, split, normal)
+
+
+def load_defects(layout: str, root: Path, normal: Sequence[str] = ()) -> list[Sample]:
+    """Labelled defects to learn from; raises DataError for a layout that keeps its defects for the test, and where none are."""
+    defects = adapter(layout).defects
+    if defects is None:
+        raise DataError(f"layout '{layout}' keeps its defects for the test: put those to learn from in bad/ of a folder")
+    found = defects(root, normal)
+    if not found:
+        raise DataError(f"no labelled defect in {root}: put them in {root / 'bad'}, and masks of the same names in masks/")
+    return found
 
 
 def class_names(layout: str, root: Path) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import UnknownClassError
-from .layouts import class_names, load_samples
+from .layouts import class_names, load_defects, load_samples
 from .sample import Sample
 from .tree import Split, is_class
 
@@ -23,6 +23,16 @@ class Source:
         """Those of `names` that are classes of this data set."""
         known = class_names(self.layout, self.root)
         return [name for name in names if is_class(name, known)]
+
+
+def load_labelled_defects(sources: Sequence[Source], normal: Sequence[str]) -> list[Sample]:
+    """Labelled defects to learn from, of the same classes as load_sources takes; raises DataError where a source has none."""
+    claims = [list(normal)] if len(sources) == 1 else [source.claimed(normal) for source in sources]
+    return [
+        sample
+        for source, claim in zip(sources, claims, strict=True)
+        for sample in load_defects(source.layout, source.root, claim)
+    ]
 
 
 def load_sources(sources: Sequence[Source], split: Split, normal: Sequence[str]) -> list[Sample]:

@@ -48,7 +48,7 @@ def test_the_last_pictures_of_a_batch_have_spoilt_copies(share: float, count: in
     noise = np.random.default_rng(0).integers(0, 256, (6, 28, 28, 3), dtype=np.uint8)
     batches = Batches(noise, [6], settings(batch_size=6, spoilt_share=share))
     for step in range(20):
-        pictures, spoilt = batches[step]
+        pictures, spoilt, *_ = batches[step]
         assert spoilt.shape == (count, 28, 28, 3)
         changed = (spoilt != pictures[6 - count :]).any(-1).float().mean((1, 2))
         assert (changed < 1).all()  # some of each picture is as it was

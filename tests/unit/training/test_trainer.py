@@ -49,10 +49,12 @@ def deviation(a: Tensor, b: Tensor) -> float:
 def test_the_parts_of_a_batch_are_the_batch(parts: int) -> None:
     numbers = torch.arange(11).reshape(-1, 1, 1, 1).expand(-1, 2, 2, 3)
     for unspoilt in range(12):
-        batch = Batch(numbers, 100 + numbers[unspoilt:])
+        batch = Batch(numbers, 100 + numbers[unspoilt:], numbers[:3], torch.arange(3.0)[:, None])
         found = [part(batch, number, parts) for number in range(parts)]
         assert sorted(int(n) for p in found for n in p.pictures[:, 0, 0, 0]) == list(range(11))
-        for pictures, spoilt in found:
+        assert sorted(float(n) for p in found for n in p.marked) == [0, 1, 2]
+        for pictures, spoilt, defects, marked in found:
+            assert torch.equal(defects[:, 0, 0, 0], marked[:, 0])
             own = pictures[len(pictures) - len(spoilt) :]
             assert torch.equal(spoilt, own + 100)
         assert sum(len(p.spoilt) for p in found) == 11 - unspoilt
