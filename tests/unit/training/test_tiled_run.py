@@ -125,6 +125,7 @@ def test_the_graph_merges_what_each_tile_says(tiled: RunFolder) -> None:
     graph, image = tiled.raw_graph(), torch.from_numpy(np.array(tiled.held_out()[:2]))
     assert graph.decoder is not None
     assert graph.encoder is not None
+    assert graph.whitening is not None
     scores = graph(image)
     assert scores.anomaly_map is not None
     for picture in range(2):
@@ -138,8 +139,7 @@ def test_the_graph_merges_what_each_tile_says(tiled: RunFolder) -> None:
                 edge *= 0.5 if shared else 1.0
             total[3 * row : 3 * row + 4, 3 * column : 3 * column + 4] += own * graph.patch_distances(graph.decoder, hidden)[0]
             weights[3 * row : 3 * row + 4, 3 * column : 3 * column + 4] += own
-            taught = 1 - F.cosine_similarity(graph.encoder.targets(hidden), graph.encoder(tile), dim=-1)
-            semantic.append(taught.mean().item())
+            semantic.append(graph.whitening(graph.encoder.targets(hidden), graph.encoder(tile)).item())
         torch.testing.assert_close(weights, torch.ones(7, 10))
         resized = F.interpolate(total[None, None], size=(256, 256), mode="bilinear", align_corners=False)[0, 0].double().numpy()
         smooth = gaussian_filter1d(gaussian_filter1d(resized, 4 * 4 / 7, 0, mode="nearest"), 4 * 4 / 10, 1, mode="nearest")
@@ -157,7 +157,7 @@ def test_the_exported_file_scores_as_torch_does_at_any_batch_size(tiled: RunFold
     found, expected = OnnxScorer(file).score(pictures), RunScorer(tiled).score(pictures)
     assert found["anomaly_map"].shape == (count, 256, 256)
     for name, values in found.items():
-        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def test_metadata_and_card_say_how_pictures_are_cut(file: Path) -> None:
@@ -254,7 +254,7 @@ def test_each_tile_is_measured_by_the_class_it_looks_like(tmp_path: Path, teache
     with torch.inference_mode():
         scores, unscaled = graph(torch.from_numpy(mixed)), run.raw_graph()(torch.from_numpy(mixed))
         tokens = graph.teacher(normalise(torch.from_numpy(np.stack((mixed[0, :56, :56], mixed[0, :56, -56:])))))[-1][:, 0]
-        local, _ = LevelScale(outcome.levels)(tokens)
+        local = LevelScale(outcome.levels)(tokens)
     for factor, corner in zip(local, ((0, 0), (0, 255)), strict=True):
         ratio = scores.anomaly_map[0][corner] / unscaled.anomaly_map[0][corner]
         assert ratio.item() == pytest.approx(factor.item(), rel=1e-3)
