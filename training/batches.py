@@ -53,7 +53,7 @@ class Batches(Dataset[Batch]):
         pictures: npt.NDArray[np.uint8],
         class_counts: Sequence[int],
         settings: FitSettings,
-        defects: tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None = None,
+        defects: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None = None,
     ) -> None:
         self.settings = settings
         self.defects = None if defects is None else LabelledDefects(*defects, settings)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -191,21 +192,18 @@ def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
 
 def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibration:
     """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
-    levels, scores = None, good_scores(run)
-    if len(run.description().class_counts) > 1 and scores.local is not None:
-        levels = class_levels(run, scores.local, alpha)
-        scores = good_scores(run, levels=levels)  # the very scores that will be served
-    outcome = calibration_of(scores, alpha, levels)
+    levels = class_levels(run, alpha) if len(run.description().class_counts) > 1 else None
+    outcome = calibration_of(good_scores(run, levels=levels), alpha, levels)  # on the very scores that will be served
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))
     return outcome
 
 
-def class_levels(run: RunFolder, local: Scores, alpha: float) -> ClassLevels:
+def class_levels(run: RunFolder, alpha: float) -> ClassLevels:
     """Prototypes from training pictures; levels, the (1 - alpha) quantiles, from the held-out pictures nearest to each.
 
-    `local` are the local scores [N] of the held-out pictures. Of pictures that are cut, each tile is like a class by itself,
-    and a picture is like what its tiles are on average.
+    Of pictures that are cut, each tile is like a class by itself, and a picture is like what its tiles are on average.
     """
+    local = cast(Scores, good_scores(run, ("local",)).local)
     description, (teacher, _, _) = run.description(), run.trained()
     size, tiles, class_counts = description.settings.input_size, description.settings.tiles, description.class_counts
     training, held_out = StoredTiles(run.training(), size, tiles), StoredTiles(run.held_out(), size, tiles)

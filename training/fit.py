@@ -22,8 +22,9 @@ from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside, write_text
 from .folds import fold_runs
+from .labelled_defects import mask_pixels
 from .progress import Progress
-from .run_folder import FitSettings, RunDescription, RunFolder, decode_pictures, mask_pixels, new_networks, store_pictures
+from .run_folder import FitSettings, RunDescription, RunFolder, decode_pictures, new_networks, store_pictures
 from .tiling import StoredTiles, stitched_grid
 from .trainer import Trainer
 from .whitening import fit_whitening
@@ -48,13 +49,13 @@ def prepare_run(
     teacher, _, _ = new_networks(settings)
     if settings.tiles is not None:
         stitched_grid(teacher.grid, settings.tiles)  # refused before the work, not after it
+        if not all(sample.masks for sample in defects):
+            raise TrainingError("with --tiles every labelled defect needs a mask, or nobody knows which tile shows it")
     training = sorted(training, key=lambda sample: data.normal.index(sample.category))
     counts = Counter(sample.category for sample in training)
     decode_pictures(training, settings.input_shape, run.training_file, "decoding training pictures")
     decode_pictures(held_out, settings.input_shape, run.held_out_file, "decoding held-out pictures")
     if defects:
-        if settings.tiles and not all(sample.masks for sample in defects):
-            raise TrainingError("with --tiles every labelled defect needs a mask, or nobody knows which tile shows it")
         decode_pictures(defects, settings.input_shape, run.defects_file, "decoding labelled defects")
         masks = (mask_pixels(sample, settings.input_shape) for sample in defects)
         store_pictures(masks, (len(defects), *settings.input_shape), run.masks_file)
@@ -76,17 +77,20 @@ def fit(run: RunFolder) -> bool:
     """
     with PartialState().main_process_first():
         folds = fold_runs(run)
-    return all(_train(part) and _whiten(part) for part in (run, *folds))
+    for part in (run, *folds):
+        if not _train(part):
+            return False
+        _whiten(part)
+    return True
 
 
-def _whiten(run: RunFolder) -> bool:
-    """Measure how the finished encoder student's errors vary; always True."""
+def _whiten(run: RunFolder) -> None:
+    """Measure how the finished encoder student's errors vary."""
     if PartialState().is_main_process and not run.whitening_file.exists():
         settings, (teacher, _, encoder) = run.description().settings, run.trained()
         whitening = fit_whitening(teacher, encoder, StoredTiles(run.training(), settings.input_size, settings.tiles))
         write_beside(run.whitening_file, lambda path: torch.save(whitening.state_dict(), path))
     PartialState().wait_for_everyone()
-    return True
 
 
 def _train(run: RunFolder) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from service.model_format import PATCH
+from service.model_format import PATCH, Shape
 
+from .data import DataError, Sample
 from .run_folder import FitSettings
 from .tiling import StoredTiles
 
@@ -16,12 +18,12 @@ Marks = npt.NDArray[np.float32]
 
 
 class LabelledDefects:
-    """Pictures uint8 [K, H, W, 3] and masks bool [K, H, W]; of pictures that are cut, the tiles that show a defect."""
+    """Pictures uint8 [K, H, W, 3] and masks of 0 and 1 [K, H, W]; of pictures that are cut, the tiles that show a defect."""
 
-    def __init__(self, pictures: Pictures, masks: npt.NDArray[np.bool_], settings: FitSettings) -> None:
+    def __init__(self, pictures: Pictures, masks: npt.NDArray[np.uint8], settings: FitSettings) -> None:
         self.settings = settings
         self.pictures = StoredTiles(pictures, settings.input_size, settings.tiles)
-        self.masks = StoredTiles(masks.view(np.uint8), settings.input_size, settings.tiles)
+        self.masks = StoredTiles(masks, settings.input_size, settings.tiles)
         numbers = np.arange(len(self.pictures))
         shown = [settings.tiles is None or bool(self.masks[numbers[n : n + 1]].any()) for n in range(len(numbers))]
         self.numbers = numbers[shown]
@@ -38,12 +40,25 @@ class LabelledDefects:
         return pictures, marked_patches(masks)
 
 
+def mask_pixels(sample: Sample, shape: Shape) -> npt.NDArray[np.uint8]:
+    """1 where a labelled defect's mask touches a pixel of the resized picture [height, width]; 0 everywhere without a mask.
+
+    Raises DataError for a mask that marks nothing.
+    """
+    if not sample.masks:
+        return np.zeros(shape, dtype=np.uint8)
+    whole = sample.mask()
+    if not whole.any():
+        raise DataError(f"mask {sample.masks[0]} marks nothing: draw where the defect is, or remove the mask")
+    shares = Image.fromarray(whole.astype(np.float32)).resize(shape[::-1], Image.Resampling.BOX)
+    return (np.asarray(shares) > 0).astype(np.uint8)
+
+
 def marked_patches(masks: npt.NDArray[np.uint8]) -> Marks:
     """Masks [M, S, S] of 0 and 1 to their patches [M, patches]: 1 where the mask covers a tenth, or else most of all."""
     side = masks.shape[1] // PATCH
-    shares = (
-        masks.reshape(len(masks), side, PATCH, side, PATCH).mean(axis=(2, 4), dtype=np.float32).reshape(len(masks), side**2)
-    )
+    patches = masks.reshape(len(masks), side, PATCH, side, PATCH)
+    shares = patches.mean(axis=(2, 4), dtype=np.float32).reshape(len(masks), side**2)
     most = shares.max(axis=1, keepdims=True, initial=0)
     marks: Marks = ((shares >= np.minimum(most, LEAST_SHARE)) & (shares > 0)).astype(np.float32)
     return marks

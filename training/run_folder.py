@@ -4,7 +4,7 @@ run.json          settings, teacher and training data, written once at the start
 training.npy      the training pictures at the model's input size, uint8 [M, H, W, 3]: each is decoded once
 held_out.npy      the good pictures set apart for calibration, likewise
 defects.npy       labelled defects, likewise, if there are any
-masks.npy         where each is defective, bool [K, H, W]; nowhere if nobody marked it
+masks.npy         uint8 [K, H, W], 1 where each is defective; nowhere if nobody marked it
 checkpoint.pt     both students, optimisers and step
 whitening.pt      of the finished encoder student's residuals
 folds/            the runs of a cross-fitted calibration
@@ -21,7 +21,6 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from service.images import Pixels, model_input
@@ -156,11 +155,11 @@ class RunFolder:
         """The held-out good pictures [M, H, W, 3], mapped from disk."""
         return _map(self.held_out_file)
 
-    def defects(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
-        """Labelled defects [K, H, W, 3] and their masks [K, H, W], mapped from disk, if there are any."""
+    def defects(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None:
+        """Labelled defects [K, H, W, 3] and their masks of 0 and 1 [K, H, W], mapped from disk, if there are any."""
         if not self.description().training_data.defects:
             return None
-        return _map(self.defects_file), _map(self.masks_file).view(np.bool_)
+        return _map(self.defects_file), _map(self.masks_file)
 
     def trained(self) -> tuple[Teacher, DecoderStudent, EncoderStudent]:
         """The teacher and both trained students, whose weights are rounded to half precision; in evaluation mode.
@@ -220,16 +219,8 @@ def decode_pictures(samples: Sequence[Sample], shape: Shape, file: Path, title: 
     store_pictures((model_input(sample.pixels(), shape) for sample in track(samples, title)), (len(samples), *shape, 3), file)
 
 
-def mask_pixels(sample: Sample, shape: Shape) -> npt.NDArray[np.uint8]:
-    """1 where a labelled defect's mask touches a pixel of the resized picture [height, width]; 0 everywhere without a mask."""
-    if not sample.masks:
-        return np.zeros(shape, dtype=np.uint8)
-    whole = Image.fromarray(sample.mask().astype(np.float32))
-    return (np.asarray(whole.resize(shape[::-1], Image.Resampling.BOX)) > 0).astype(np.uint8)
-
-
 def store_pictures(pictures: Iterable[Pixels], shape: tuple[int, ...], file: Path) -> None:
-    """Write pictures uint8 as one array of `shape`, [M, H, W, 3], into `file`; one at a time is in memory."""
+    """Write pictures (or masks) uint8 as one array of `shape`, [M, ...], into `file`; one at a time is in memory."""
 
     def write(path: Path) -> None:
         # opened as a file: NumPy would add .npy to a temporary name

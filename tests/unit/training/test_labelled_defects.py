@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from service.model_format import Tiles, TrainingData
 from training.calibrate import calibrate_run
 from training.cli import app
-from training.data import Sample
+from training.data import DataError, Sample
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.fit import fit, prepare_run
@@ -55,8 +55,8 @@ def test_the_loss_is_of_the_marked_patches_or_else_of_the_worst() -> None:
 
 
 def test_few_are_turned_over_with_their_masks() -> None:
-    pictures, masks = np.zeros((1, 28, 28, 3), dtype=np.uint8), np.zeros((1, 28, 28), dtype=np.bool_)
-    pictures[0, :14, :14], masks[0, :14, :14] = 200, True
+    pictures, masks = np.zeros((1, 28, 28, 3), dtype=np.uint8), np.zeros((1, 28, 28), dtype=np.uint8)
+    pictures[0, :14, :14], masks[0, :14, :14] = 200, 1
     labelled = LabelledDefects(pictures, masks, FitSettings(input_size=28, batch_size=16))
     seen = set()
     for seed in range(20):
@@ -70,8 +70,8 @@ def test_few_are_turned_over_with_their_masks() -> None:
 
 
 def test_of_a_large_picture_only_tiles_that_show_the_defect_are_drawn() -> None:
-    pictures, masks = np.zeros((2, 42, 70, 3), dtype=np.uint8), np.zeros((2, 42, 70), dtype=np.bool_)
-    pictures[1, 2, 65], masks[1, 2, 65] = 255, True
+    pictures, masks = np.zeros((2, 42, 70, 3), dtype=np.uint8), np.zeros((2, 42, 70), dtype=np.uint8)
+    pictures[1, 2, 65], masks[1, 2, 65] = 255, 1
     tiles = Tiles(rows=1, columns=2, overlap=14)
     labelled = LabelledDefects(pictures, masks, FitSettings(input_size=42, batch_size=4, tiles=tiles))
     assert labelled.numbers.tolist() == [3]
@@ -105,8 +105,8 @@ def test_they_help_to_find_others_of_their_kind(
     contrast = []
     for defects in ([], blotted(good_pictures(12, 5), tmp_path / "masks", marked)):
         settings = FitSettings(
-            teacher=str(teacher_folder), input_size=56, steps=120, batch_size=8, encoder_depth=3, taught_blocks=2,
-        )  # fmt: skip
+            teacher=str(teacher_folder), input_size=56, steps=120, batch_size=8, encoder_depth=3, taught_blocks=2
+        )
         facts = TrainingData(
             layout="folder", normal=("stripes",), images=24, defects=len(defects), fingerprint="0" * 64
         )  # fmt: skip
@@ -151,17 +151,18 @@ def test_a_folder_of_bad_pictures_joins_the_training_and_its_folds(folder: Path,
     ("more", "message"),
     [
         (("--tiles", "1x2"), "with --tiles every labelled defect needs a mask"),
-        (("--layout", "mvtec", "--data", "."), "keeps its defects for the test"),
+        (("--layout", "mvtec"), "other layouts keep their defects for the test"),
     ],
 )
 def test_what_cannot_be_learnt_from_is_refused(
     folder: Path, teacher_folder: Path, tmp_path: Path, more: tuple[str, ...], message: str
 ) -> None:
+    arguments = command(folder, teacher_folder, *more, "--output", str(tmp_path / "run"))
     if more[0] == "--layout":
         (tmp_path / "part/train/good").mkdir(parents=True)
         Image.new("RGB", (48, 48)).save(tmp_path / "part/train/good/0.png")
-        more = ("--layout", "mvtec", "--data", str(tmp_path))
-    result = runner.invoke(app, command(folder, teacher_folder, *more, "--output", str(tmp_path / "run")))
+        arguments[1:5] = ["--data", str(tmp_path)]
+    result = runner.invoke(app, arguments)
     assert isinstance(result.exception, TrainingError)
     assert message in str(result.exception)
     assert not (tmp_path / "run/run.json").exists()
@@ -173,3 +174,24 @@ def test_a_folder_without_bad_pictures_is_refused(folder: Path, teacher_folder: 
     result = runner.invoke(app, command(folder, teacher_folder, "--output", str(tmp_path / "run")))
     assert isinstance(result.exception, TrainingError)
     assert "no labelled defect in" in str(result.exception)
+
+
+def test_a_data_set_with_defects_may_be_joined_to_one_without(
+    folder: Path, teacher_folder: Path, tmp_path: Path, good_pictures: Callable[[int, int], Pixels]
+) -> None:
+    (tmp_path / "more").mkdir()
+    for index, picture in enumerate(good_pictures(12, 6)):
+        Image.fromarray(picture).save(tmp_path / "more" / f"{index}.png")
+    more = ("--data", str(tmp_path / "more"), "--layout", "folder", "--output", str(tmp_path / "run"))
+    result = runner.invoke(app, command(folder, teacher_folder, *more))
+    assert result.exit_code == 0, result.output
+    assert RunFolder(tmp_path / "run").description().training_data.defects == 3
+
+
+def test_a_mask_that_marks_nothing_is_refused(folder: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    (folder / "masks").mkdir()
+    for index in range(3):
+        Image.new("L", (48, 48)).save(folder / "masks" / f"{index}.png")
+    result = runner.invoke(app, command(folder, teacher_folder, "--output", str(tmp_path / "run")))
+    assert isinstance(result.exception, DataError)
+    assert "marks nothing" in str(result.exception)

@@ -74,4 +74,3 @@ def test_the_graph_scores_by_it(finished_run: RunFolder) -> None:
         expected = graph.whitening(graph.encoder.targets(graph.teacher(images)), graph.encoder(images))
         found = graph(batch).semantic
     torch.testing.assert_close(found, expected)
-    assert float((found - torch.from_numpy(np.array([1.0]))).abs().min()) < 3  # of good pictures about 1

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from training.benchmark import PRESETS, load_preset
-from training.cli import Benchmark
+from training.cli_benchmark import Benchmark
 from training.data import LAYOUTS
 from training.errors import TrainingError
 

@@ -125,3 +125,16 @@ def test_multi_has_the_mean_over_categories_beside_the_pooled_figure(data: Path,
     (found,) = json.loads((tmp_path / "multi/results.json").read_text())
     assert float(rows["all"]["joint"]) == found["students"]["image_auroc/joint"]
     assert float(rows["all: mean over categories"]["joint"]) == found["students"]["image_auroc_mean/joint"]
+
+
+def test_one_group_of_tasks_and_every_other_picture_are_enough(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    arguments = command(data, teacher_folder, tmp_path / "some", "multi", "--every", "2", "--group", "multi")
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    described = json.loads((tmp_path / "some/seed-0/multi/all/run.json").read_text())
+    held_out = json.loads((tmp_path / "some/seed-0/multi/all/calibration.json").read_text())["calibration"]["images"]
+    assert described["training_data"]["images"] + held_out == 12  # of 24
+    result = runner.invoke(app, command(data, teacher_folder, tmp_path / "none", "multi", "--group", "halves"))
+    assert isinstance(result.exception, TrainingError)
+    assert str(result.exception) == "no group 'halves' in mvtec, multi: it has multi"
+    assert not (tmp_path / "none").exists()
