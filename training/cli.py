@@ -87,16 +87,15 @@ def fit(
     ] = False,
 ) -> None:
     """Distil both students from good pictures, and calibrate them on good pictures set apart."""
-    from accelerate import PartialState
-
     from .calibrate import calibrate_run
     from .data import load_labelled_defects, load_sources
     from .fit import fit as fit_run
+    from .processes import processes
     from .run_folder import PAPER, FitSettings, RunFolder
     from .start import start_run
     from .tiling import parse_tiles
 
-    run, first = RunFolder(output), PartialState().is_main_process  # of several processes, which train together
+    run, first = RunFolder(output), processes().is_main_process  # of several processes, which train together
     if resume:
         run.description()
     elif first:
@@ -112,7 +111,7 @@ def fit(
         samples = load_sources(sources, "train", normal or [])
         defects = load_labelled_defects(sources, normal or []) if with_defects else []
         run = start_run(output, settings, samples, "+".join(layout), defects=defects, skip_unreadable=skip_unreadable)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
     finished = fit_run(run)
     if not first:
         return

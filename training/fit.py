@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from accelerate import PartialState
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -23,6 +22,7 @@ from .errors import TrainingError
 from .files import write_beside, write_text
 from .folds import fold_runs
 from .labelled_defects import mask_pixels
+from .processes import processes
 from .progress import Progress
 from .run_folder import FitSettings, RunDescription, RunFolder, decode_pictures, new_networks, store_pictures
 from .tiling import StoredTiles, stitched_grid
@@ -73,9 +73,9 @@ def fit(run: RunFolder) -> bool:
     """Train both students to the run's last step, from its checkpoint if there is one; True when the last step is reached.
 
     Then those of its folds, if it has any. Ctrl-C or SIGTERM ends it after the step in progress, with a checkpoint. On the CPU
-    a resumed run equals an unbroken one. Processes of one `accelerate launch` train together.
+    a resumed run equals an unbroken one. Processes that torchrun started train together.
     """
-    with PartialState().main_process_first():
+    with processes().main_process_first():
         folds = fold_runs(run)
     for part in (run, *folds):
         if not _train(part):
@@ -86,11 +86,11 @@ def fit(run: RunFolder) -> bool:
 
 def _whiten(run: RunFolder) -> None:
     """Measure how the finished encoder student's errors vary."""
-    if PartialState().is_main_process and not run.whitening_file.exists():
+    if processes().is_main_process and not run.whitening_file.exists():
         settings, (teacher, _, encoder) = run.description().settings, run.trained()
         whitening = fit_whitening(teacher, encoder, StoredTiles(run.training(), settings.input_size, settings.tiles))
         write_beside(run.whitening_file, lambda path: torch.save(whitening.state_dict(), path))
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
 
 
 def _train(run: RunFolder) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from .batches import Batch, part
@@ -13,10 +13,13 @@ from .errors import TrainingError
 from .files import write_beside
 from .noisy_or import joint_hazard, surprise_of_defect
 from .optimizers import StableAdamW, muon, scale_learning_rates
+from .processes import accelerator
 from .run_folder import RunFolder, new_networks
 from .schedule import warmup_cosine
 from .students import Students, defect_loss, local_loss, semantic_loss
 from .teacher import normalise
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -24,15 +27,17 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float
 class Trainer:
     """Starts from the run's checkpoint where there is one.
 
-    Several processes (accelerate launch) share each step's batch and average their gradients, and each process may take its
+    Several processes (torchrun) share each step's batch and average their gradients, and each process may take its
     share in several passes: the step is the same, up to rounding and dropout's dice. Hard mining looks at one pass.
     """
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.settings = settings = run.description().settings
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.accelerator = accelerator()
         self.device = self.accelerator.device
+        if self.accelerator.num_processes > 1 and self.accelerator.is_main_process:
+            log.info("%d processes train together on %s", self.accelerator.num_processes, self.device.type)
         torch.manual_seed(settings.seed)
         teacher, decoder, encoder = new_networks(settings)
         self.teacher, self.decoder, self.encoder = teacher.to(self.device), decoder, encoder

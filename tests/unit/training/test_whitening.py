@@ -69,6 +69,9 @@ def test_the_graph_scores_by_it(finished_run: RunFolder) -> None:
     graph, batch = finished_run.raw_graph(), torch.from_numpy(np.array(finished_run.held_out()[:4]))
     assert graph.encoder is not None
     assert graph.whitening is not None
+    teacher, _, encoder = finished_run.trained()
+    fitted = fit_whitening(teacher, encoder, StoredTiles(finished_run.training(), teacher.input_size, None))
+    torch.testing.assert_close(graph.whitening.matrix, fitted.matrix)
     with torch.inference_mode():
         images = normalise(batch)
         expected = graph.whitening(graph.encoder.targets(graph.teacher(images)), graph.encoder(images))
