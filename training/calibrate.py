@@ -38,6 +38,9 @@ SPREAD_FLOOR = 0.05
 LARGEST_LIMIT = 25.0  # joint score; the probability of a larger one rounds to 1, from which nothing is ever anomalous
 JUST_ABOVE = 1 + 1e-6  # the picture that sets the threshold stays good
 PROTOTYPE_IMAGES = 200  # of each class; tiles, where pictures are cut
+# share of a class's good pictures above its level: of few pictures the largest is an accident, and the threshold, which is found
+# on the same pictures, would follow it
+LEVEL_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -192,14 +195,14 @@ def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
 
 def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibration:
     """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
-    levels = class_levels(run, alpha) if len(run.description().class_counts) > 1 else None
+    levels = class_levels(run) if len(run.description().class_counts) > 1 else None
     outcome = calibration_of(good_scores(run, levels=levels), alpha, levels)  # on the very scores that will be served
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))
     return outcome
 
 
-def class_levels(run: RunFolder, alpha: float) -> ClassLevels:
-    """Prototypes from training pictures; levels, the (1 - alpha) quantiles, from the held-out pictures nearest to each.
+def class_levels(run: RunFolder) -> ClassLevels:
+    """Prototypes from training pictures; levels, the upper quantiles, from the held-out pictures nearest to each.
 
     Of pictures that are cut, each tile is like a class by itself, and a picture is like what its tiles are on average.
     """
@@ -215,7 +218,7 @@ def class_levels(run: RunFolder, alpha: float) -> ClassLevels:
     owners = nearest_class(prototypes(list(torch.unflatten(tokens, 0, (-1, held_out.of_each)))), means).numpy()
 
     owned = (local[owners == index] for index in range(len(class_counts)))
-    levels = tuple(upper_quantile(own if len(own) else local, alpha) for own in owned)
+    levels = tuple(upper_quantile(own if len(own) else local, LEVEL_SHARE) for own in owned)
     return ClassLevels(prototypes=tuple(map(tuple, means.tolist())), local=levels)
 
 
