@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 from types import FrameType
 
+import structlog
 import uvicorn
 
 from .app import create_app
 from .runtime import Runtime
 from .settings import PREFIX, Settings, SettingsError, load_settings
 from .structured_logging import configure_logging
+
+log = structlog.stdlib.get_logger(__name__)
 
 _GRACE_SECONDS = 5  # beyond the deadline that every request has
 
@@ -59,7 +64,12 @@ def main() -> None:
         timeout_graceful_shutdown=settings.request_timeout_ms // 1000 + _GRACE_SECONDS,
     )
     Server(config, runtime).run()
-    sys.exit(1 if runtime.failed else 0)
+    code = 1 if runtime.failed else 0
+    if runtime.pictures.busy:  # for requests that have been answered long since; Python would wait for them
+        log.warning("leaving pictures behind that are still being decoded", pictures=runtime.pictures.busy)
+        logging.shutdown()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

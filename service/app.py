@@ -11,10 +11,8 @@ from importlib.metadata import version
 import structlog
 from fastapi import FastAPI
 
-from .engine import EngineError
-from .errors import install_error_handlers
+from .errors import ModelRefusedError, install_error_handlers
 from .middleware import RequestMiddleware
-from .model_format import ModelFormatError
 from .routes import health, repository, score
 from .runtime import Runtime
 from .settings import Settings
@@ -23,7 +21,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The service as an ASGI application. It loads its model in the background and is ready once that is warm."""
+    """The service as an ASGI application. It loads its models in the background and is ready once they are warm."""
     app = FastAPI(
         title="Duet",
         summary="Finds what is wrong in a picture.",
@@ -45,15 +43,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     loading = asyncio.create_task(_load(runtime))
     yield
     await loading
-    await asyncio.to_thread(runtime.close)
+    await runtime.close()
 
 
 async def _load(runtime: Runtime) -> None:
-    """Load the default model, without which there is nothing to serve: failing stops the process as an operator would."""
+    """Load the models. Without the default one there is nothing to serve: failing stops the process as an operator would."""
     try:
-        await asyncio.to_thread(runtime.repository.load_default)
+        await runtime.repository.start()
     except Exception as error:
-        foreseen = isinstance(error, ModelFormatError | EngineError)
+        foreseen = isinstance(error, ModelRefusedError)
         log.critical("cannot start", reason=str(error), exc_info=None if foreseen else error)
         runtime.failed = True
         signal.raise_signal(signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""The queue between requests and the engine: bounded, with a deadline an entry, emptied by one thread.
+"""The queue between requests and the engines: bounded, with a deadline an entry, emptied by one thread an engine.
 
-The thread takes whatever waits the moment the engine is free; while it computes, the next batch gathers. Nobody ever waits
-for an answer that cannot come: every entry is answered, withdrawn by its request, or refused when the engine is gone.
+A thread takes whatever waits the moment its engine is free; while it computes, the next batch gathers. Nobody ever waits
+for an answer that cannot come: every entry is answered, withdrawn by its request, or refused when the last engine is gone.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from .engine import Engine, Outputs
+from .buffers import Outputs
+from .engine import Engine
 from .errors import DeadlineError, DrainingError, InferenceError, NoModelError, QueueFullError, ServiceError
 from .images import Pixels
 from .metrics import ModelMetrics
@@ -47,24 +48,30 @@ class Entry:
 
 
 class Batcher:
-    """Runs an engine for many requests at once. `admit` and `compute` belong to the event loop."""
+    """Runs engines of one model for many requests at once. `admit` and `compute` belong to the event loop."""
 
-    def __init__(self, engine: Engine, capacity: int, max_delay: float, metrics: ModelMetrics) -> None:
+    def __init__(self, engines: Sequence[Engine], capacity: int, max_delay: float, metrics: ModelMetrics) -> None:
         """`capacity` bounds the images that are being decoded or wait; `max_delay` in seconds."""
-        self._engine, self._capacity, self._max_delay, self._metrics = engine, capacity, max_delay, metrics
+        self._capacity, self._max_delay, self._metrics = capacity, max_delay, metrics
         self._admitted: set[Entry] = set()
         self._waiting: deque[Entry] = deque()
         self._changed = threading.Condition()
         self._closing = False
-        self._alive = True
+        self._alive = len(engines)
         metrics.watch_queue(lambda: len(self._admitted), self._oldest_age, capacity)
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._work, args=(e,), name="engine", daemon=True) for e in engines]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether the engine still answers."""
-        return self._alive
+        """Whether an engine still answers."""
+        return self._alive > 0
+
+    def ensure_room(self) -> None:
+        """Raise what `admit` would raise now: whoever must wait for a body asks before it reads it."""
+        with self._changed:
+            self._ensure_room()
 
     @contextlib.contextmanager
     def admit(self, deadline: float) -> Iterator[Entry]:
@@ -74,14 +81,7 @@ class Batcher:
         """
         entry = Entry(deadline)
         with self._changed:
-            if not self._alive:
-                raise NoModelError(_STOPPED)
-            if self._closing:
-                raise DrainingError("the model is being taken out of service: send the request again")
-            if len(self._admitted) >= self._capacity:
-                raise QueueFullError(
-                    f"{self._capacity} images are waiting already (DUET_MAX_QUEUE): send the request again later"
-                )
+            self._ensure_room()
             self._admitted.add(entry)
         try:
             yield entry
@@ -102,37 +102,50 @@ class Batcher:
         return await entry.future
 
     def close(self) -> None:
-        """Refuse new images, compute those admitted, and end the thread; blocks until then."""
+        """Refuse new images, compute those admitted, and end the threads; blocks until then."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _ensure_room(self) -> None:
+        if not self._alive:
+            raise NoModelError(_STOPPED)
+        if self._closing:
+            raise DrainingError("the model is being taken out of service: send the request again")
+        if len(self._admitted) >= self._capacity:
+            raise QueueFullError(f"{self._capacity} images are waiting already (DUET_MAX_QUEUE): send the request again later")
 
     def _withdraw(self, entry: Entry) -> None:
         with self._changed:
             self._admitted.discard(entry)
             if entry in self._waiting:
                 self._waiting.remove(entry)
-            self._changed.notify()
+            if self._closing:
+                self._changed.notify_all()
         entry.future.cancel()
 
     def _oldest_age(self) -> float:
         with self._changed:
             return time.monotonic() - self._waiting[0].enqueued if self._waiting else 0.0
 
-    def _work(self) -> None:
+    def _work(self, engine: Engine) -> None:
+        left: list[Entry] = []
         try:
-            while batch := self._next_batch():
-                if not self._compute(batch):
+            while batch := self._next_batch(engine.max_batch_size):
+                if not self._compute(engine, batch):
                     break
         finally:
             with self._changed:
-                self._alive = False
-                left = list(self._waiting)
-                self._waiting.clear()
+                self._alive -= 1
+                if not self._alive:
+                    left = list(self._waiting)
+                    self._waiting.clear()
+                self._changed.notify_all()
             _refuse(left, NoModelError, _STOPPED)
 
-    def _next_batch(self) -> list[Entry]:
+    def _next_batch(self, largest: int) -> list[Entry]:
         """Block until images wait, and take them; an empty list says that the work is done."""
         while True:
             with self._changed:
@@ -140,49 +153,52 @@ class Batcher:
                     if self._closing and not self._admitted:
                         return []
                     self._changed.wait()
-                self._gather()
-                taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._engine.max_batch_size))]
+                self._gather(largest)
+                taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), largest))]
                 for entry in taken:
                     entry.taken = True
                     self._admitted.discard(entry)
+                if self._closing:
+                    self._changed.notify_all()
             now = time.monotonic()
             _refuse([entry for entry in taken if entry.deadline <= now], DeadlineError, "the deadline passed in the queue")
             if batch := [entry for entry in taken if entry.deadline > now and not entry.future.cancelled()]:
                 return batch
 
-    def _gather(self) -> None:
+    def _gather(self, largest: int) -> None:
         """Give a batch `max_delay` from its oldest image to fill up; called with the lock held."""
-        while self._waiting and len(self._waiting) < self._engine.max_batch_size and not self._closing:
+        while self._waiting and len(self._waiting) < largest and not self._closing:
             remaining = self._waiting[0].enqueued + self._max_delay - time.monotonic()
             if remaining <= 0:
                 return
             self._changed.wait(remaining)
 
-    def _compute(self, batch: list[Entry]) -> bool:
-        """Answer a batch; False if the engine is dead, which is: it cannot even repeat its warm-up."""
+    def _compute(self, engine: Engine, batch: list[Entry]) -> bool:
+        """Answer a batch; False if the engine is dead, which is: it cannot even compute a black picture."""
         self._metrics.batches.inc()
         self._metrics.images.inc(len(batch))
         self._metrics.batch_size.observe(len(batch))
         started = time.monotonic()
         try:
-            outputs = self._engine.run([entry.pixels for entry in batch if entry.pixels is not None])
+            outputs = engine.run([entry.pixels for entry in batch if entry.pixels is not None])
         except Exception:
             log.exception("inference failed", images=len(batch))
             _refuse(batch, InferenceError, "the model could not compute this batch; the cause is in the service's log")
-            return self._revive()
+            return _revive(engine)
         seconds = time.monotonic() - started
         for row, entry in enumerate(batch):
             part = {name: value[row] for name, value in outputs.items()}
             _post(entry, Inference(part, started - entry.enqueued, seconds))
         return True
 
-    def _revive(self) -> bool:
-        try:
-            self._engine.warm_up()
-        except Exception:
-            log.exception("the engine is dead")
-            return False
-        return True
+
+def _revive(engine: Engine) -> bool:
+    try:
+        engine.probe()
+    except Exception:
+        log.exception("the engine is dead")
+        return False
+    return True
 
 
 def _refuse(entries: list[Entry], kind: type[ServiceError], detail: str) -> None:

@@ -1,68 +1,45 @@
-"""One ONNX Runtime session: providers, contract of the tensors, buckets, warm-up."""
+"""One model file on one device: contract of the tensors, buckets, warm-up."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime as ort
-import structlog
 
+from .buffers import Buffers, Outputs, pinned_memory
 from .images import Pixels
 from .model_format import INPUT, MAP_SIZE, ModelFormatError, ModelMetadata, parse_metadata
-from .settings import Provider
-
-Outputs = dict[str, npt.NDArray[np.float32]]
-
-_PROVIDERS: dict[Provider, str] = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
-
-log = structlog.stdlib.get_logger(__name__)
-
-
-class EngineError(RuntimeError):
-    """The model cannot run on what this machine has; the message names the setting to change."""
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """What a session is built with."""
-
-    providers: tuple[Provider, ...] = ("cpu",)
-    require_cuda: bool = False
-    device_id: int = 0
-    intra_op_threads: int = 0
-    max_batch_size: int = 8
+from .providers import EngineError, EngineOptions, open_session
 
 
 class Engine:
-    """A loaded model file. Not for several threads at once: the batcher's one thread runs it."""
+    """A loaded model file. Not for several threads at once: one thread of the batcher runs it."""
 
-    def __init__(self, path: Path, options: EngineOptions) -> None:
+    def __init__(self, path: Path, options: EngineOptions, device_id: int = 0) -> None:
         """Load and check `path`; raises ModelFormatError for a bad file, EngineError if CUDA is required and absent."""
         try:
+            found = path.stat()
             with path.open("rb") as file:
                 self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            self._session = _session(path, options)
+            self._session, self.provider = open_session(path, options, device_id)
+            replaced = _identity(path.stat()) != _identity(found)
         except EngineError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelFormatError(f"{path}: cannot be loaded: {error}") from error
-        self.provider = _provider_in_use(self._session, options)
+        if replaced:
+            raise ModelFormatError(f"{path}: was written to while it was read: write beside it, then rename, and load it again")
         self.metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, path)
         tiles = self.metadata.tiles
         # a batch costs its tiles, not its pictures
         self.buckets = buckets(options.max_batch_size if tiles is None else max(1, options.max_batch_size // tiles.count))
         _check_tensors(self._session, self.metadata, path)
+        self._pinned = pinned_memory(self.provider, device_id)
+        self._buffers: dict[int, Buffers] = {}
 
     @property
     def max_batch_size(self) -> int:
@@ -72,24 +49,42 @@ class Engine:
     def run(self, images: Sequence[Pixels]) -> Outputs:
         """Compute 1 to max_batch_size images uint8 [H, W, 3] of the model's shape; each output is float32 [len(images), ...].
 
-        The batch is padded with black pictures to the next bucket, because varying batch shapes leak device memory.
+        The batch is padded to the next bucket, because varying batch shapes leak device memory (onnxruntime#24376).
         """
-        count = len(images)
-        bucket = next(bucket for bucket in self.buckets if bucket >= count)
-        batch = np.zeros((bucket, *self.metadata.input_shape, 3), dtype=np.uint8)
-        for row, image in zip(batch, images, strict=False):
-            row[...] = image
-        names = self.metadata.outputs()
-        return {name: value[:count] for name, value in zip(names, self._session.run(names, {INPUT: batch}), strict=True)}
+        bucket = next(bucket for bucket in self.buckets if bucket >= len(images))
+        if bucket not in self._buffers:
+            shapes = {name: _shape(name) for name in self.metadata.outputs()}
+            self._buffers[bucket] = Buffers(self._session, bucket, self.metadata.input_shape, shapes, self._pinned)
+        return self._buffers[bucket].run(images)
 
     def warm_up(self) -> None:
         """Run every bucket once, so that no request pays for a first shape; raises ModelFormatError for wrong output shapes."""
         blank = np.zeros((*self.metadata.input_shape, 3), dtype=np.uint8)
+        names = self.metadata.outputs()
         for bucket in self.buckets:
-            for name, value in self.run([blank] * bucket).items():
+            # Unbound first: what is bound has the promised shapes, whatever the graph computes.
+            for name, value in zip(names, self._session.run(names, {INPUT: np.stack([blank] * bucket)}), strict=True):
                 expected = (bucket, *_shape(name))
                 if value.shape != expected:
                     raise ModelFormatError(f"output '{name}' has shape {value.shape} for {bucket} images, not {expected}")
+            self.run([blank] * bucket)
+
+    def probe(self) -> None:
+        """Compute one black picture; raises whatever keeps the engine from it."""
+        self.run([np.zeros((*self.metadata.input_shape, 3), dtype=np.uint8)])
+
+
+def load_engines(path: Path, options: EngineOptions) -> list[Engine]:
+    """A warm engine for each device of `options`, or a single one on the CPU; raises ModelFormatError or EngineError."""
+    first, *others = options.device_ids
+    engines = [Engine(path, options, first)]
+    if engines[0].provider != "cpu":
+        engines += [Engine(path, options, device) for device in others]
+    for device, engine in zip(options.device_ids, engines, strict=False):
+        if engine.provider != engines[0].provider:
+            raise EngineError(f"device {device} (DUET_DEVICE_ID) does not start, while device {first} does: take it out")
+        engine.warm_up()
+    return engines
 
 
 def buckets(max_batch_size: int) -> tuple[int, ...]:
@@ -97,30 +92,8 @@ def buckets(max_batch_size: int) -> tuple[int, ...]:
     return (*(2**power for power in range(math.ceil(math.log2(max_batch_size)))), max_batch_size)
 
 
-def _session(path: Path, options: EngineOptions) -> Any:
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = options.intra_op_threads
-    available = ort.get_available_providers()
-    on_device = {"device_id": options.device_id}
-    providers = [
-        (_PROVIDERS[provider], {} if provider == "cpu" else on_device)
-        for provider in options.providers
-        if _PROVIDERS[provider] in available
-    ]
-    return ort.InferenceSession(path, settings, providers=providers or [(_PROVIDERS["cpu"], {})])
-
-
-def _provider_in_use(session: Any, options: EngineOptions) -> Provider:
-    """The first provider of the session, which alone says what ONNX Runtime could really start."""
-    names = {name: provider for provider, name in _PROVIDERS.items()}
-    in_use = names[session.get_providers()[0]]
-    if in_use == "cpu" and options.require_cuda:
-        raise EngineError(
-            "DUET_REQUIRE_CUDA is set, but ONNX Runtime could not start CUDA: check the driver and the `gpu` extra"
-        )
-    if in_use != options.providers[0]:
-        log.warning("fallback: not running on the preferred provider", preferred=options.providers[0], provider=in_use)
-    return in_use
+def _identity(stat: Any) -> tuple[int, int, int]:
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _check_tensors(session: Any, metadata: ModelMetadata, path: Path) -> None:

@@ -32,6 +32,10 @@ class UnknownModelError(ServiceError):
     """No such model, or no such version of it, is being served."""
 
 
+class ModelRefusedError(ServiceError):
+    """A model file that cannot be loaded: broken, out of contract, too large, or not for what this machine has."""
+
+
 class TooManyBytesError(ServiceError):
     """A body over DUET_MAX_BYTES."""
 
@@ -90,6 +94,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     UnreadableImageError: Problem(400, "unreadable-image", "Not a readable image"),
     MalformedBodyError: Problem(400, "malformed-body", "Malformed body"),
     UnknownModelError: Problem(404, "unknown-model", "Unknown model"),
+    ModelRefusedError: Problem(409, "model-refused", "Model file refused"),
     TooManyBytesError: Problem(413, "too-many-bytes", "Too many bytes"),
     TooManyPixelsError: Problem(413, "too-many-pixels", "Too many pixels"),
     UnsupportedContentTypeError: Problem(415, "unsupported-content-type", "Content type not accepted"),

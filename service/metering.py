@@ -12,14 +12,13 @@ from starlette.requests import ClientDisconnect
 
 from .errors import problem_of
 from .progress import Progress
-from .repository import LoadedModel
 from .runtime import runtime_of
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class MeteredRoute(APIRoute):
-    """Counts scoring requests. The handler leaves `request.state.model` and `request.state.progress` as far as it comes."""
+    """Counts scoring requests. The handler leaves its model's name and version, and its progress, in `request.state`."""
 
     def get_route_handler(self) -> Handler:
         """FastAPI's handler, parameter checks included, with the counting around it."""
@@ -41,8 +40,8 @@ class MeteredRoute(APIRoute):
 
 
 def _labels(request: Request) -> tuple[str, str]:
-    model: LoadedModel | None = getattr(request.state, "model", None)
-    return (model.name, model.version) if model else ("", "")
+    labels: tuple[str, str] = getattr(request.state, "model", ("", ""))
+    return labels
 
 
 def _count_scored(request: Request) -> None:

@@ -111,9 +111,11 @@ class Metrics:
         self._anomalous = Counter("duet_anomalous_total", "Images called anomalous", _MODEL, registry=registry)
         self._model_ready = Gauge("duet_model_ready", "1 if the model answers requests", _MODEL, registry=registry)
 
-    def of_model(self, model: str, version: str) -> ModelMetrics:
-        """The collectors of one model version."""
+    def of_model(self, model: str, version: str, sha256: str = "", provider: str = "", teacher: str = "") -> ModelMetrics:
+        """The collectors of one model version, which from now on is what this version is."""
         labels = {"model": model, "version": version}
+        self.model_info.remove_by_labels(labels)
+        self.model_info.labels(**labels, sha256=sha256, provider=provider, teacher=teacher).set(1)
         return ModelMetrics(
             inflight_requests=self._inflight_requests.labels(**labels),
             batch_size=self._batch_size.labels(**labels),
@@ -127,3 +129,10 @@ class Metrics:
             queue_capacity=self._queue_capacity.labels(**labels),
             oldest_request_age=self._oldest_request_age.labels(**labels),
         )
+
+    def forget(self, model: str, version: str) -> None:
+        """Take the gauges of a version that is loaded no more away; what was counted of it stays."""
+        gauges = (self._queue_depth, self._queue_capacity, self._oldest_request_age, self._inflight_requests, self._model_ready)
+        for gauge in gauges:
+            gauge.remove(model, version)
+        self.model_info.remove_by_labels({"model": model, "version": version})

@@ -1,125 +1,279 @@
-"""Models on disk and those of them that are loaded."""
+"""Which models answer requests: those that were loaded and not unloaded since, within a memory budget.
+
+Loading, checking and warming happen on a thread, one change at a time; requests see a version only once it is warm, and keep
+the one they have begun with. Of each model the highest version being served answers requests that name none.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any, Literal
 
 import structlog
 
-from .batcher import Batcher
-from .engine import Engine, EngineError, EngineOptions
-from .errors import NoModelError, UnknownModelError
-from .metrics import Metrics, ModelMetrics
-from .model_format import MODEL_FILE, ModelFormatError, ModelMetadata, versions
+from .errors import ModelRefusedError, NoModelError, UnknownModelError
+from .loaded_model import LoadedModel, open_model
+from .metrics import Metrics
+from .model_folder import ModelFolder, Stamp
+from .model_format import ModelFormatError
+from .providers import EngineError
 from .settings import Settings
+
+State = Literal["ready", "on_demand", "not_loaded", "failed"]
+Key = tuple[str, int]
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """One model version that answers requests."""
+@dataclass(eq=False)
+class Served:
+    """A version that answers requests. `loaded` is None while it is out of memory, from where a request brings it back."""
 
-    name: str
+    loaded: LoadedModel | None
+    last_used: float  # time.monotonic()
+    returning: asyncio.Task[None] | None = None  # what brings it back
+    waiting: int = 0  # requests that wait for that
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """A version on disk, and why it is not ready if it is not."""
+
     version: str
-    provider: str
-    sha256: str
-    metadata: ModelMetadata
-    batcher: Batcher
-    metrics: ModelMetrics
+    state: State
+    reason: str | None
+    loaded: LoadedModel | None
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model of the repository: its versions, ascending, and the one that is loaded."""
+    """A model of the repository with its versions, ascending."""
 
     name: str
-    versions: tuple[str, ...]
-    loaded: LoadedModel | None
+    versions: tuple[StoredVersion, ...]
 
 
 class Repository:
-    """Finds, loads and unloads models. Loading blocks; everything else is immediate."""
+    """Finds, loads and unloads models. Belongs to the event loop, which it never blocks."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._loaded: dict[str, LoadedModel] = {}
+        self._folder = ModelFolder(settings.models)
+        self._limit = settings.max_models_mb * 2**20
+        self._served: dict[Key, Served] = {}
+        self._failures: dict[Key, tuple[Stamp, str]] = {}
         self._default: str | None = settings.default_model
+        self._started = False
+        self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[None]] = set()
 
     @property
     def ready(self) -> bool:
-        """Whether a model is loaded, and the engine of every loaded one is alive."""
-        return bool(self._loaded) and all(model.batcher.alive for model in self._loaded.values())
+        """Whether the start is over, something is served, and the engine of every loaded model is alive."""
+        return self._started and bool(self._served) and all(model.batcher.alive for model in self._in_memory())
 
     @property
     def default(self) -> str | None:
         """Name of the model that answers requests naming none; None until one is loaded or configured."""
         return self._default
 
-    def load_default(self) -> None:
-        """Load the highest version of DUET_DEFAULT_MODEL, or of the first model by name; raises as `load` does."""
-        folder = self._settings.models
-        if not folder.is_dir():
-            raise ModelFormatError(f"{folder}: no such folder: set DUET_MODELS to a model repository")
-        names = self._names()
-        name = self._default or next(iter(names), None)
-        if name is None:
-            raise ModelFormatError(f"{folder}: holds no model: export one with duet-train, or set DUET_MODELS")
-        if name not in names:
-            raise ModelFormatError(
-                f"{folder}: holds no model '{name}' (DUET_DEFAULT_MODEL), but {', '.join(names) or 'none at all'}"
-            )
-        self._default = name
-        self.load(name, str(versions(folder, name)[-1]))
+    async def start(self) -> None:
+        """Load the highest version of every model, the default one first.
 
-    def load(self, name: str, version: str) -> None:
-        """Load, check and warm a version, then let it answer; raises ModelFormatError or EngineError and counts the failure."""
-        settings = self._settings
-        path = settings.models / name / version / MODEL_FILE
-        options = EngineOptions(
-            settings.providers, settings.require_cuda, settings.device_id, settings.intra_op_threads, settings.max_batch_size
-        )
-        try:
-            engine = Engine(path, options)
-            engine.warm_up()
-        except (ModelFormatError, EngineError):
-            self._metrics.model_load_failures.labels(name, version).inc()
-            raise
-        metrics = self._metrics.of_model(name, version)
-        batcher = Batcher(engine, settings.max_queue, settings.max_batch_delay_ms / 1000, metrics)
-        metrics.ready.set_function(lambda: batcher.alive)
-        self._metrics.model_info.labels(name, version, engine.sha256, engine.provider, engine.metadata.teacher.source).set(1)
-        self._loaded[name] = LoadedModel(name, version, engine.provider, engine.sha256, engine.metadata, batcher, metrics)
-        log.info("model loaded", model=name, version=version, provider=engine.provider, sha256=engine.sha256)
+        Raises ModelRefusedError if the default one cannot be loaded, without which there is nothing to serve; the failure of
+        another is logged and counted. What exceeds DUET_MAX_MODELS_MB is loaded on demand.
+        """
+        self._default = default = self._folder.default(self._settings.default_model)
+        for name in (default, *(name for name in self._folder.names() if name != default)):
+            key = (name, self._folder.versions(name)[-1])
+            if name != default and self._limit and self._bytes_in_memory() + self._folder.size(*key) > self._limit:
+                self._served[key] = Served(None, time.monotonic())
+                continue
+            try:
+                await self._load(key, alone=True)
+            except ModelRefusedError:
+                if name == default:
+                    raise
+        self._started = True
 
-    def get(self, name: str | None = None, version: str | None = None) -> LoadedModel:
-        """The loaded model, by default the default one; raises UnknownModelError, or NoModelError while nothing is loaded."""
-        if not self._loaded:
-            raise NoModelError("the model is still loading: send the request again")
-        model = self._loaded.get(name or self._default or "")
-        if model is None:
-            raise UnknownModelError(f"model '{name}' is not served: GET /models lists those that are")
-        if version not in (None, model.version):
-            raise UnknownModelError(
-                f"version '{version}' of model '{model.name}' is not served, but version '{model.version}' is"
-            )
-        return model
+    @contextlib.asynccontextmanager
+    async def use(self, name: str | None = None, version: str | None = None) -> AsyncIterator[LoadedModel]:
+        """A model, by default the default one, that stays in memory until the block is left; loads it if need be.
+
+        Raises UnknownModelError, or NoModelError while nothing is loaded or where it cannot be loaded again.
+        """
+        while (model := (served := self._served[key := self._find(name, version)]).loaded) is None:
+            if served.returning is None or served.returning.done():
+                served.returning = self._start_change(self._load_on_demand(key))
+            served.waiting += 1
+            try:
+                await asyncio.shield(served.returning)
+            finally:
+                served.waiting -= 1
+        served.last_used = time.monotonic()
+        with model.in_use():
+            yield model
+
+    def ensure_room(self, name: str | None = None, version: str | None = None) -> tuple[str, str]:
+        """Name and version of what would answer now; raises what `use` and its queue would.
+
+        For a request that has a body to read first: it needs not be sent to a full queue.
+        """
+        key = self._find(name, version)
+        if (model := self._served[key].loaded) is not None:
+            model.batcher.ensure_room()
+        return key[0], str(key[1])
+
+    async def load(self, name: str, version: str | None = None) -> None:
+        """Load a version beside those being served, or the highest on disk in place of all others of its name.
+
+        What is being served already is read anew. Until the new one is warm the old one answers, and if it is refused the old
+        one stays. The change is made whole even if the caller is cancelled meanwhile.
+        Raises UnknownModelError for what is not on disk, and ModelRefusedError.
+        """
+        await self._change(self._load((name, self._folder.find(name, version)), alone=version is None))
+
+    async def unload(self, name: str, version: str | None = None) -> None:
+        """Serve a version, or all of a model, no more; requests that use it are answered first. Raises UnknownModelError."""
+        await self._change(self._unload(name, version))
 
     def index(self) -> list[StoredModel]:
         """Every model of the repository, by name."""
-        folder = self._settings.models
         return [
-            StoredModel(name, tuple(str(version) for version in versions(folder, name)), self._loaded.get(name))
-            for name in self._names()
+            StoredModel(name, tuple(self._stored((name, version)) for version in self._folder.versions(name)))
+            for name in self._folder.names()
         ]
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Compute what has been admitted, then unload every model."""
-        for model in self._loaded.values():
-            model.batcher.close()
-        self._loaded.clear()
+        while self._changes:
+            await asyncio.wait(self._changes)
+        for key in list(self._served):
+            await self._withdraw(key)
 
-    def _names(self) -> list[str]:
-        folder: Path = self._settings.models
-        return sorted(path.name for path in folder.iterdir() if versions(folder, path.name))
+    def _find(self, name: str | None, version: str | None) -> Key:
+        if not self._served:
+            raise NoModelError("no model is loaded: send the request again")
+        wanted = name or self._default
+        found = sorted(number for served, number in self._served if served == wanted)
+        if wanted is None or not found:
+            raise UnknownModelError(f"model '{wanted}' is not served: GET /models lists those that are")
+        if version is None:
+            return wanted, found[-1]
+        if version not in map(str, found):
+            others = ", ".join(map(str, found))
+            raise UnknownModelError(f"version '{version}' of model '{wanted}' is not served, but {others} is")
+        return wanted, int(version)
+
+    async def _load(self, key: Key, *, alone: bool) -> None:
+        async with self._changing:
+            loaded = await self._read(key)
+            before = self._served.get(key)
+            self._served[key] = Served(loaded, time.monotonic())
+            if before is not None and before.loaded is not None:
+                await before.loaded.close()
+            if alone:
+                for other in [other for other in self._served if other[0] == key[0] and other != key]:
+                    await self._withdraw(other)
+
+    async def _load_on_demand(self, key: Key) -> None:
+        async with self._changing:
+            served = self._served.get(key)
+            if served is None or served.loaded is not None:  # somebody else was faster
+                return
+            failure = self._failures.get(key)
+            if failure is not None and failure[0] == self._folder.stamp(*key):
+                raise NoModelError(f"model '{key[0]}' cannot be loaded again: {failure[1]}")
+            try:
+                served.loaded = await self._read(key)
+            except ModelRefusedError as error:
+                raise NoModelError(f"model '{key[0]}' cannot be loaded again: {error}") from error
+
+    async def _unload(self, name: str, version: str | None) -> None:
+        async with self._changing:
+            chosen = [key for key in self._served if key[0] == name and version in (None, str(key[1]))]
+            if not chosen:
+                described = f"model '{name}'" if version is None else f"version '{version}' of model '{name}'"
+                raise UnknownModelError(f"{described} is not served: there is nothing to unload")
+            for key in chosen:
+                await self._withdraw(key)
+
+    async def _read(self, key: Key) -> LoadedModel:
+        """Load, check and warm a file, with room made for it; counts a failure, and remembers why."""
+        stamp = self._folder.stamp(*key)
+        try:
+            size = self._folder.size(*key)
+            await self._make_room(key, size)
+            file, version = self._folder.file(*key), str(key[1])
+            loaded = await asyncio.to_thread(open_model, key[0], version, file, size, self._settings, self._metrics)
+        except (ModelFormatError, EngineError, ModelRefusedError) as error:
+            self._metrics.model_load_failures.labels(*key).inc()
+            self._failures[key] = (stamp, str(error))
+            log.error("model refused", model=key[0], version=str(key[1]), reason=str(error))
+            raise ModelRefusedError(str(error)) from error
+        self._failures.pop(key, None)
+        log.info("model loaded", model=key[0], version=version, provider=loaded.provider, sha256=loaded.sha256)
+        return loaded
+
+    async def _withdraw(self, key: Key) -> None:
+        served = self._served.pop(key)
+        await self._put_out(key, served)
+
+    async def _put_out(self, key: Key, served: Served) -> None:
+        """Take a version out of memory."""
+        model, served.loaded = served.loaded, None
+        if model is not None:
+            await model.close()
+            self._metrics.forget(key[0], str(key[1]))
+            log.info("model unloaded", model=key[0], version=str(key[1]))
+
+    async def _make_room(self, key: Key, size: int) -> None:
+        """Put the least recently used models out of memory until `size` bytes more fit into DUET_MAX_MODELS_MB."""
+        if self._limit and size > self._limit:
+            megabytes = -(-size // 2**20)
+            raise ModelRefusedError(f"model '{key[0]}' has {megabytes} MB: raise DUET_MAX_MODELS_MB to that or more")
+        while self._limit and self._bytes_in_memory() + size > self._limit:
+            in_memory = [(served.last_used, other) for other, served in self._served.items() if served.loaded is not None]
+            oldest = min(in_memory)[1]
+            while self._served[
+                oldest
+            ].waiting:  # who has waited for it takes it first: else two models chase each other for ever
+                await asyncio.sleep(0)
+            await self._put_out(oldest, self._served[oldest])
+
+    def _bytes_in_memory(self) -> int:
+        return sum(model.bytes for model in self._in_memory())
+
+    def _in_memory(self) -> list[LoadedModel]:
+        return [served.loaded for served in self._served.values() if served.loaded is not None]
+
+    def _stored(self, key: Key) -> StoredVersion:
+        version, served = str(key[1]), self._served.get(key)
+        failure = self._failures[key][1] if key in self._failures else None
+        if served is None:
+            return StoredVersion(version, "failed" if failure else "not_loaded", failure, None)
+        if served.loaded is None:
+            reason = failure or "out of memory (DUET_MAX_MODELS_MB): the next request for it brings it back"
+            return StoredVersion(version, "failed" if failure else "on_demand", reason, None)
+        if not served.loaded.batcher.alive:
+            return StoredVersion(version, "failed", "its engine has stopped: see the log, and load it again", served.loaded)
+        return StoredVersion(version, "ready", failure, served.loaded)
+
+    async def _change(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for a change that goes on even if this wait is cancelled."""
+        await asyncio.shield(self._start_change(work))
+
+    def _start_change(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._changes.add(task)
+        task.add_done_callback(self._forget_change)
+        return task
+
+    def _forget_change(self, task: asyncio.Task[None]) -> None:
+        self._changes.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller may be gone; what failed has been logged

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, cast
+from typing import cast
 
 from fastapi import Request
 
 from .metrics import Metrics
+from .picture_pool import PicturePool
 from .repository import Repository
 from .settings import Settings
-
-T = TypeVar("T")
 
 
 class Runtime:
@@ -23,25 +19,14 @@ class Runtime:
         self.settings = settings
         self.metrics = Metrics()
         self.repository = Repository(settings, self.metrics)
+        self.pictures = PicturePool(settings.decode_threads, settings.request_timeout_ms / 1000)
         self.draining = False
         self.failed = False
-        # Decodes and heatmaps share one pool, first come first served. So a backlog of heatmaps holds the decodes back, these
-        # keep their places in the queue, and a full queue refuses: nothing here grows without bound.
-        self._pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="pictures")
 
-    @property
-    def ready(self) -> bool:
-        """Whether requests are answered."""
-        return not self.draining and self.repository.ready
-
-    async def in_pool(self, function: Callable[[], T]) -> T:
-        """Run a function on a thread for pictures; cancelling it drops what has not started."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
-
-    def close(self) -> None:
-        """Unload the models and end the threads; blocks."""
-        self.repository.close()
-        self._pool.shutdown()
+    async def close(self) -> None:
+        """Unload the models and end the threads."""
+        await self.repository.close()
+        self.pictures.close()
 
 
 def runtime_of(request: Request) -> Runtime:

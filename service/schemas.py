@@ -102,14 +102,24 @@ class ScoreResponse(_Schema):
 
 
 class LoadedVersion(_Schema):
-    """The version of a model that answers requests."""
+    """A version in memory."""
 
-    version: str
-    ready: bool
     provider: str = Field(description="what computes: tensorrt, cuda or cpu")
     sha256: str = Field(description="digest of the model file")
+    bytes: int = Field(description="size of the model file, which counts against DUET_MAX_MODELS_MB")
     input: ImageSize = Field(description="what every picture is resized to, tiles and all")
     metadata: ModelMetadata = Field(description="what the model file says of itself")
+
+
+class VersionEntry(_Schema):
+    """One version on disk."""
+
+    version: str
+    state: Literal["ready", "on_demand", "not_loaded", "failed"] = Field(
+        description="`on_demand`: out of memory until a request wants it; `not_loaded`: it answers no request"
+    )
+    reason: str | None = Field(description="why it is not ready, or why its file could not be read anew")
+    loaded: LoadedVersion | None
 
 
 class ModelEntry(_Schema):
@@ -117,8 +127,7 @@ class ModelEntry(_Schema):
 
     name: str
     default: bool = Field(description="whether it answers requests that name no model")
-    versions: list[str] = Field(description="versions on disk, ascending")
-    loaded: LoadedVersion | None
+    versions: list[VersionEntry] = Field(description="versions on disk, ascending; the highest one served is the default")
 
 
 class ModelList(_Schema):

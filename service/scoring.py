@@ -10,9 +10,9 @@ from .batcher import Inference
 from .errors import InferenceError
 from .heatmap import encode_map, encode_overlay, pixel_probability, resize_map
 from .images import Pixels, decode_image, model_input, resize_square
+from .loaded_model import LoadedModel
 from .model_format import MAP_SIZE, Shape, score_threshold
 from .progress import Progress
-from .repository import LoadedModel
 from .runtime import Runtime
 from .schemas import BranchScores, HeatmapKind, HeatmapSize
 
@@ -55,7 +55,7 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
     """
     with model.batcher.admit(progress.deadline) as entry:
         with progress.during("decode"):
-            pixels, inputs = await runtime.in_pool(
+            pixels, inputs = await runtime.pictures.run(
                 lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_shape)
             )
         progress.stage = "queue"
@@ -70,7 +70,7 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
     image = None
     if options.heatmap != "none" and "local" in model.metadata.branches:
         with progress.during("heatmap"):
-            image = await runtime.in_pool(lambda: _heatmap(model, inference, pixels, options))
+            image = await runtime.pictures.run(lambda: _heatmap(model, inference, pixels, options))
     height, width = pixels.shape[:2]
     scored = Scored(probabilities, raw, threshold, raw.joint >= score_threshold(threshold), width, height, image)
     _count(model, scored, progress)

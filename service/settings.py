@@ -30,8 +30,17 @@ class Settings(BaseSettings):
         ("cuda", "cpu"), min_length=1, description="what computes, best first: tensorrt, cuda, cpu, separated by commas"
     )
     require_cuda: bool = Field(False, description="refuse to start where the model would run on the CPU")
-    device_id: int = Field(0, ge=0, description="number of the CUDA device")
+    device_id: Annotated[tuple[Annotated[int, Field(ge=0)], ...], NoDecode] = Field(
+        (0,), min_length=1, description="number of the CUDA device; several, separated by commas, share one queue"
+    )
+    cuda_memory_mb: int = Field(0, ge=0, description="CUDA memory that one model takes at most; 0 is without limit")
+    cuda_tf32: bool = Field(False, description="let CUDA round to TensorFloat-32: faster, but not quite training's scores")
     intra_op_threads: int = Field(0, ge=0, description="CPU threads of one inference; 0 takes every core")
+    max_models_mb: int = Field(
+        0,
+        ge=0,
+        description="models in memory at most, by the size of their files; beyond it they load on demand; 0 is no limit",
+    )
     max_batch_size: int = Field(8, ge=1, le=1024, description="images computed together at most")
     max_batch_delay_ms: float = Field(0.0, ge=0, le=10_000, description="how long a free engine waits for a fuller batch")
     max_queue: int = Field(64, ge=1, description="images being decoded or waiting for the engine at most")
@@ -44,7 +53,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
 
-    @field_validator("providers", mode="before")
+    @field_validator("providers", "device_id", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

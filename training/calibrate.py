@@ -38,8 +38,8 @@ SPREAD_FLOOR = 0.05
 LARGEST_LIMIT = 25.0  # joint score; the probability of a larger one rounds to 1, from which nothing is ever anomalous
 JUST_ABOVE = 1 + 1e-6  # the picture that sets the threshold stays good
 PROTOTYPE_IMAGES = 200  # of each class; tiles, where pictures are cut
-# share of a class's good pictures above its level: of few pictures the largest is an accident, and the threshold, which is found
-# on the same pictures, would follow it
+# share of a class's good pictures above its level: of few pictures the largest is an accident, which the threshold, found on
+# the same pictures, would take for the rule
 LEVEL_SHARE = 0.1
 
 

@@ -25,12 +25,14 @@ async def live() -> Health:
     responses=problem_responses(503),
 )
 async def ready(request: Request) -> Health:
-    """200 once the model is loaded and warm; 503 before that, and from the first sign of shutting down."""
+    """200 once the models are loaded and warm; 503 before that, and from the first sign of shutting down."""
     runtime = runtime_of(request)
     if runtime.draining:
         raise DrainingError("the service is shutting down")
-    if not runtime.ready:
-        raise NoModelError("the model is still loading, or its engine has stopped: see the service's log")
+    if not runtime.repository.ready:
+        raise NoModelError("a model is still loading, or its engine has stopped: see GET /models and the service's log")
+    if runtime.pictures.stuck:
+        raise NoModelError("every thread for pictures is stuck: restart the service, and raise DUET_DECODE_THREADS")
     return Health(status="ready")
 
 

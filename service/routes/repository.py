@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from ..repository import LoadedModel
+from ..loaded_model import LoadedModel
 from ..runtime import runtime_of
-from ..schemas import ImageSize, LoadedVersion, ModelEntry, ModelList
+from ..schemas import ImageSize, LoadedVersion, ModelEntry, ModelList, VersionEntry
 
 router = APIRouter(tags=["models"])
 
 
 @router.get("/models", summary="Models of the repository")
-def models(request: Request) -> ModelList:
-    """Every model on disk with its versions, and what the loaded one says of itself."""
+async def models(request: Request) -> ModelList:
+    """Every model on disk with its versions, and what the loaded ones say of themselves."""
     repository = runtime_of(request).repository
     return ModelList(
         models=[
             ModelEntry(
-                name=stored.name,
-                default=stored.name == repository.default,
-                versions=list(stored.versions),
-                loaded=_loaded(stored.loaded) if stored.loaded else None,
+                name=model.name,
+                default=model.name == repository.default,
+                versions=[
+                    VersionEntry(
+                        version=stored.version,
+                        state=stored.state,
+                        reason=stored.reason,
+                        loaded=_loaded(stored.loaded) if stored.loaded else None,
+                    )
+                    for stored in model.versions
+                ],
             )
-            for stored in repository.index()
+            for model in repository.index()
         ]
     )
 
@@ -31,10 +38,9 @@ def models(request: Request) -> ModelList:
 def _loaded(model: LoadedModel) -> LoadedVersion:
     height, width = model.metadata.input_shape
     return LoadedVersion(
-        version=model.version,
-        ready=model.batcher.alive,
         provider=model.provider,
         sha256=model.sha256,
+        bytes=model.bytes,
         input=ImageSize(width=width, height=height),
         metadata=model.metadata,
     )

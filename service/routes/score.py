@@ -9,10 +9,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from ..disconnect import while_connected
 from ..errors import BadParameterError, DrainingError
+from ..loaded_model import LoadedModel
 from ..metering import MeteredRoute
 from ..openapi import problem_responses
 from ..progress import Progress
-from ..repository import LoadedModel
 from ..runtime import runtime_of
 from ..schemas import BranchScores, Heatmap, ImageSize, ModelReference, ScoreQuery, ScoreResponse, Timing
 from ..scoring import HeatmapImage, Scored, ScoreOptions, score_image
@@ -67,17 +67,20 @@ async def score(
     request.state.progress = progress = Progress(min(x_request_timeout_ms or own_limit, own_limit) / 1000)
     if runtime.draining:
         raise DrainingError("the service is shutting down: send the request to another one")
-    request.state.model = model = runtime.repository.get(query.model, query.version)
-    as_png = _wants_png(accept)
-    if as_png and (query.heatmap == "none" or "local" not in model.metadata.branches):
-        raise BadParameterError(
-            "Accept: image/png asks for a heatmap, which heatmap=none or a model without local branch has not"
-        )
     options = ScoreOptions(query.threshold, query.heatmap, query.heatmap_size)
-    with model.metrics.inflight_requests.track_inprogress():
-        async with progress.within_deadline():
-            data = await read_image(request, runtime.settings.max_bytes)
-            scored = await while_connected(request, score_image(runtime, model, data, options, progress))
+    request.state.model = runtime.repository.ensure_room(query.model, query.version)
+    async with progress.within_deadline():
+        data = await read_image(request, runtime.settings.max_bytes)
+        # Only now, so that a slow sender keeps no model from being unloaded.
+        async with runtime.repository.use(query.model, query.version) as model:
+            request.state.model = (model.name, model.version)
+            as_png = _wants_png(accept)
+            if as_png and (query.heatmap == "none" or "local" not in model.metadata.branches):
+                raise BadParameterError(
+                    "Accept: image/png asks for a heatmap, which heatmap=none or a model without local branch has not"
+                )
+            with model.metrics.inflight_requests.track_inprogress():
+                scored = await while_connected(request, score_image(runtime, model, data, options, progress))
     if as_png and scored.heatmap:
         return Response(scored.heatmap.png, media_type=_PNG, headers=_headers(model, scored))
     answer = _answer(request.state.id, model, scored, progress)

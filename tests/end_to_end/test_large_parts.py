@@ -52,9 +52,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 def test_the_service_says_what_it_makes_of_a_picture(service: ServiceProcess) -> None:
     (model,) = service.client.get("/models").json()["models"]
-    assert model["loaded"]["input"] == {"width": 112 + 4 * 98, "height": 112 + 2 * 98}
-    assert model["loaded"]["metadata"]["input_size"] == 112
-    assert model["loaded"]["metadata"]["tiles"] == {"rows": 3, "columns": 5, "overlap": 14}
+    assert model["versions"][-1]["loaded"]["input"] == {"width": 112 + 4 * 98, "height": 112 + 2 * 98}
+    assert model["versions"][-1]["loaded"]["metadata"]["input_size"] == 112
+    assert model["versions"][-1]["loaded"]["metadata"]["tiles"] == {"rows": 3, "columns": 5, "overlap": 14}
 
 
 @pytest.mark.parametrize(("top", "left"), [(73, 90), (310, 505), (520, 870)])

@@ -213,7 +213,7 @@ def test_reports_agree(root: Path, by_onnx: dict[str, Row], by_torch: dict[str, 
 def test_the_metadata_reach_the_service(service: ServiceProcess, run: Path, by_onnx: dict[str, Row]) -> None:
     assert by_onnx
     (model,) = service.client.get("/models").json()["models"]
-    metadata = model["loaded"]["metadata"]
+    metadata = model["versions"][-1]["loaded"]["metadata"]
     assert metadata["training_data"]["normal"] == ["connector", "gear", "label", "washer"]
     assert metadata["threshold"] == json.loads((run / "calibration.json").read_text())["threshold"]
     assert re.fullmatch(r"[0-9a-f]{64}", metadata["training_data"]["fingerprint"])

@@ -30,11 +30,11 @@ def test_health(client: httpx.Client) -> None:
 
 def test_models(client: httpx.Client) -> None:
     (model,) = client.get("/models").json()["models"]
-    assert (model["name"], model["default"], model["versions"]) == ("tiny", True, ["3"])
-    assert model["loaded"]["version"] == "3"
-    assert model["loaded"]["ready"] is True
-    assert model["loaded"]["provider"] == "cpu"
-    assert model["loaded"]["metadata"]["threshold"] == 0.5
+    (version,) = model["versions"]
+    assert (model["name"], model["default"]) == ("tiny", True)
+    assert (version["version"], version["state"], version["reason"]) == ("3", "ready", None)
+    assert version["loaded"]["provider"] == "cpu"
+    assert version["loaded"]["metadata"]["threshold"] == 0.5
 
 
 def test_description_covers_every_answer(client: httpx.Client) -> None:

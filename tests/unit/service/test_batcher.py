@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from service.batcher import Batcher, Inference
-from service.engine import Engine, EngineOptions, Outputs
+from service.buffers import Outputs
+from service.engine import Engine
 from service.errors import DeadlineError, DrainingError, InferenceError, NoModelError, QueueFullError
 from service.images import Pixels
 from service.metrics import Metrics
+from service.providers import EngineOptions
 from tests.pictures import failing, grey, noise, slow, spotted
 from tests.tiny_model import expected_scores, write_tiny_model
 
@@ -32,7 +34,7 @@ def engine(tmp_path: Path) -> Engine:
 
 @pytest.fixture
 def batcher(engine: Engine, metrics: Metrics) -> Iterator[Batcher]:
-    batcher = Batcher(engine, capacity=4, max_delay=0.0, metrics=metrics.of_model("tiny", "1"))
+    batcher = Batcher([engine], capacity=4, max_delay=0.0, metrics=metrics.of_model("tiny", "1"))
     yield batcher
     batcher.close()
 
@@ -76,7 +78,7 @@ async def test_what_waits_is_computed_together_and_answered_one_by_one(batcher: 
 
 async def test_delay_fills_a_batch(engine: Engine, metrics: Metrics) -> None:
     """Four images make a full batch, which ends the delay: the fifth would wait for an hour, did closing not end it too."""
-    batcher = Batcher(engine, capacity=8, max_delay=3600.0, metrics=metrics.of_model("tiny", "1"))
+    batcher = Batcher([engine], capacity=8, max_delay=3600.0, metrics=metrics.of_model("tiny", "1"))
     await asyncio.gather(*[score(batcher, noise(seed)) for seed in range(4)])
     assert sample(metrics, "duet_batches_total") == 1
     last = asyncio.create_task(score(batcher, grey()))
@@ -174,7 +176,7 @@ class LostDevice(Engine):
 
 async def test_dead_engine_refuses_everybody(tmp_path: Path, metrics: Metrics) -> None:
     batcher = Batcher(
-        LostDevice(write_tiny_model(tmp_path), EngineOptions()),
+        [LostDevice(write_tiny_model(tmp_path), EngineOptions())],
         capacity=4,
         max_delay=0.0,
         metrics=metrics.of_model("tiny", "1"),

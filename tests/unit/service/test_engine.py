@@ -11,8 +11,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from service.engine import Engine, EngineError, EngineOptions, buckets
+from service.engine import Engine, buckets
 from service.model_format import ModelFormatError, Tiles
+from service.providers import EngineError, EngineOptions
 from tests.pictures import grey, noise, reddish, spotted
 from tests.tiny_model import build_model, expected_scores, metadata, save, write_tiny_model
 

@@ -1,0 +1,52 @@
+"""The threads that decode pictures and encode heatmaps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class PicturePool:
+    """A bounded pool, first come first served.
+
+    Decodes and heatmaps share it. So a backlog of heatmaps holds the decodes back, these keep their places in the queue, and a
+    full queue refuses: nothing here grows without bound.
+    """
+
+    def __init__(self, threads: int, patience: float) -> None:
+        """`patience` in seconds: no request waits for longer, so what still runs then is stuck."""
+        self._threads, self._patience = threads, patience
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
+        self._running: dict[object, float] = {}  # when each began, a time of time.monotonic()
+
+    @property
+    def busy(self) -> int:
+        """Threads that work."""
+        return len(self._running)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether every thread works for somebody who has long gone, so that no picture can be decoded."""
+        long_ago = time.monotonic() - self._patience
+        return sum(began < long_ago for began in list(self._running.values())) >= self._threads
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run a function on a thread; cancelling it drops what has not started. What has started cannot be stopped."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._timed, function)
+
+    def close(self) -> None:
+        """Take no more work, and do not wait for what runs."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _timed(self, function: Callable[[], T]) -> T:
+        token = object()
+        self._running[token] = time.monotonic()
+        try:
+            return function()
+        finally:
+            del self._running[token]
