@@ -174,6 +174,25 @@ class LostDevice(Engine):
         return super().run(images)
 
 
+async def test_two_engines_empty_one_queue(tmp_path: Path, metrics: Metrics) -> None:
+    """While one of them is busy the other answers; and it answers on when the first has died."""
+    options = EngineOptions(max_batch_size=1)
+    path = write_tiny_model(tmp_path)
+    engines = [Engine(path, options), LostDevice(path, options)]
+    batcher = Batcher(engines, capacity=4, max_delay=0.0, metrics=metrics.of_model("tiny", "1"))
+    busy = await occupy(batcher, metrics, steps=250)
+    await score(batcher, grey())
+    assert not busy.done()
+    await busy
+    answers = await asyncio.gather(*[score(batcher, noise(seed)) for seed in range(4)], return_exceptions=True)
+    for answer in answers:
+        assert isinstance(answer, Inference | InferenceError)
+    assert batcher.alive
+    await score(batcher, grey())
+    await asyncio.to_thread(batcher.close)
+    assert not batcher.alive
+
+
 async def test_dead_engine_refuses_everybody(tmp_path: Path, metrics: Metrics) -> None:
     batcher = Batcher(
         [LostDevice(write_tiny_model(tmp_path), EngineOptions())],

@@ -1,0 +1,159 @@
+"""Faults, brought about by real means in a real process."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.pictures import encode, failing, grey, slow, spotted
+from tests.service_process import ServiceProcess, running_service
+from tests.tiny_model import write_tiny_model
+
+SERVICE = Path(__file__).parents[3] / "service"
+
+
+@pytest.fixture
+def own_models(tmp_path: Path) -> Path:
+    """A repository that a test may harm."""
+    write_tiny_model(tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+def slow_to_decode() -> bytes:
+    """A PNG of 100 million pixels in 100 kB: a second of work for a thread."""
+    buffer = BytesIO()
+    Image.new("L", (10_000, 10_000)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def post(service: ServiceProcess, picture: bytes) -> httpx.Response:
+    return service.client.post("/score", content=picture)
+
+
+def test_engine_that_raises_in_the_middle_of_a_batch(models: Path, tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    with running_service(models, tmp_path / "service.log") as service:
+        busy = pool.submit(post, service, encode(slow()))
+        service.wait_for_metric(1, "duet_images_total")
+        batch = [pool.submit(post, service, encode(picture)) for picture in (grey(), failing(), spotted())]
+        service.wait_for_metric(3, "duet_queue_depth")
+        for answer in (request.result() for request in batch):
+            assert answer.status_code == 500
+            assert answer.json()["type"] == "urn:duet:problem:inference-failed"
+        assert busy.result().status_code == 200
+        assert post(service, encode(grey())).status_code == 200
+        assert service.metric("duet_requests_total", outcome="failed") == 3
+        assert service.client.get("/health/ready").status_code == 200
+        service.wait_for_log("inference failed")
+
+
+@pytest.mark.parametrize("rewrite", [b"", b"broken"], ids=["emptied", "overwritten"])
+def test_model_file_that_is_written_over_while_it_serves(own_models: Path, tmp_path: Path, rewrite: bytes) -> None:
+    with running_service(own_models, tmp_path / "service.log") as service:
+        before = post(service, encode(spotted())).json()
+        (own_models / "tiny/1/model.onnx").write_bytes(rewrite)
+        after = post(service, encode(spotted())).json()
+        assert (after["raw"], after["heatmap"]) == (before["raw"], before["heatmap"])
+
+
+def test_models_folder_that_disappears_while_it_serves(own_models: Path, tmp_path: Path) -> None:
+    with running_service(own_models, tmp_path / "service.log") as service:
+        own_models.rename(tmp_path / "away")
+        assert post(service, encode(grey())).status_code == 200
+        assert service.client.get("/models").json() == {"models": []}
+        assert service.client.get("/health/ready").status_code == 200
+
+
+def test_decode_thread_that_is_stuck(models: Path, tmp_path: Path) -> None:
+    """Its request gets 504; with no thread left the service is not ready, until the thread comes back."""
+    settings = {"decode_threads": 1, "request_timeout_ms": 100, "max_pixels": 10**9}
+    with running_service(models, tmp_path / "service.log", **settings) as service:
+        answer = post(service, slow_to_decode())
+        assert answer.status_code == 504
+        assert "decode" in answer.json()["detail"]
+        assert service.metric("duet_queue_depth") == 0
+        stuck = service.client.get("/health/ready")
+        assert stuck.status_code == 503
+        assert "DUET_DECODE_THREADS" in stuck.json()["detail"]
+        service.wait_until_ready()
+        assert post(service, encode(grey())).status_code == 200
+
+
+def test_sigterm_does_not_wait_for_a_stuck_decode_thread(models: Path, tmp_path: Path) -> None:
+    settings = {"decode_threads": 1, "request_timeout_ms": 100, "max_pixels": 10**9}
+    with running_service(models, tmp_path / "service.log", **settings) as service:
+        assert post(service, slow_to_decode()).status_code == 504
+        service.terminate()
+        assert service.exit_code() == 0
+        service.wait_for_log("leaving pictures behind")
+
+
+def test_log_on_a_full_disk(models: Path) -> None:
+    """/dev/full refuses every byte: answers must not depend on log lines."""
+    with running_service(models, Path("/dev/full")) as service:
+        assert post(service, encode(spotted())).status_code == 200
+        assert post(service, b"not a picture").status_code == 400
+        assert service.client.get("/health/ready").status_code == 200
+
+
+def test_sigterm_under_load_loses_no_accepted_request(models: Path, tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    """Eight clients post without pause. What was accepted is answered whole; then connections are refused."""
+    picture = encode(spotted())
+    started = threading.Barrier(9)
+
+    def client(url: str) -> list[int]:
+        statuses: list[int] = []
+        with httpx.Client(base_url=url, timeout=60) as connection:
+            statuses.append(connection.post("/score", content=picture).status_code)
+            started.wait()
+            while True:
+                try:
+                    answer = connection.post("/score", content=picture)
+                except httpx.TransportError:  # refused, or closed before it was accepted: the log is compared below
+                    return statuses
+                statuses.append(answer.status_code)
+                if answer.status_code != 200:
+                    assert answer.json()["type"] == "urn:duet:problem:draining"
+                    return statuses
+
+    with running_service(models, tmp_path / "service.log") as service:
+        clients = [pool.submit(client, f"http://127.0.0.1:{service.port}") for _ in range(8)]
+        started.wait()
+        service.terminate()
+        answers = [status for statuses in (request.result() for request in clients) for status in statuses]
+        assert service.exit_code() == 0
+        assert set(answers) <= {200, 503}
+        lines = service.wait_for_log('"event": "request"')
+        accepted = sum('"path": "/score"' in line and '"status": 200' in line for line in lines)
+        assert answers.count(200) == accepted
+
+
+def test_sigkill_and_restart(own_models: Path, tmp_path: Path) -> None:
+    write_tiny_model(own_models, "other", version=4)
+    with running_service(own_models, tmp_path / "first.log") as service:
+        before = service.client.get("/models").json()
+        service.process.send_signal(signal.SIGKILL)
+        service.exit_code()
+    with running_service(own_models, tmp_path / "second.log") as again:
+        assert again.client.get("/models").json() == before
+        assert post(again, encode(grey())).status_code == 200
+
+
+def test_a_clock_that_jumps_cannot_matter() -> None:
+    """Deadlines, ages and durations are of the monotonic clock: nothing in the service reads another one."""
+    for path in SERVICE.rglob("*.py"):
+        assert not re.search(r"\btime\.time\(|datetime\.(now|utcnow)\(|perf_counter", path.read_text()), path
