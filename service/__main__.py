@@ -10,6 +10,7 @@ import uvicorn
 
 from .app import create_app
 from .runtime import Runtime
+from .security_headers import ON_EVERY_ANSWER
 from .settings import PREFIX, Settings, SettingsError, load_settings
 from .structured_logging import configure_logging
 
@@ -56,6 +57,8 @@ def main() -> None:
         ws="none",
         log_config=None,
         access_log=False,
+        server_header=False,
+        headers=ON_EVERY_ANSWER,
         timeout_graceful_shutdown=settings.request_timeout_ms // 1000 + _GRACE_SECONDS,
     )
     Server(config, runtime).run()

@@ -45,6 +45,7 @@ class RequestMiddleware:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
+        structlog.contextvars.clear_contextvars()  # a pipelined request inherits those of the one before it
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)

@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 from fastapi import Request
 
 from .metrics import Metrics
+from .rate_limit import RateLimit
 from .repository import Repository
 from .settings import Settings
 
@@ -23,6 +24,7 @@ class Runtime:
         self.settings = settings
         self.metrics = Metrics()
         self.repository = Repository(settings, self.metrics)
+        self.rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         self.draining = False
         self.failed = False
         # Decodes and heatmaps share one pool, first come first served. So a backlog of heatmaps holds the decodes back, these

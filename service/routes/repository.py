@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
+from ..openapi import problem_responses
 from ..repository import LoadedModel
 from ..runtime import runtime_of
 from ..schemas import ImageSize, LoadedVersion, ModelEntry, ModelList
@@ -11,7 +12,7 @@ from ..schemas import ImageSize, LoadedVersion, ModelEntry, ModelList
 router = APIRouter(tags=["models"])
 
 
-@router.get("/models", summary="Models of the repository")
+@router.get("/models", summary="Models of the repository", responses=problem_responses(401))
 def models(request: Request) -> ModelList:
     """Every model on disk with its versions, and what the loaded one says of itself."""
     repository = runtime_of(request).repository
