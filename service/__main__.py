@@ -9,6 +9,7 @@ from types import FrameType
 import uvicorn
 
 from .app import create_app
+from .http_protocol import HttpProtocol
 from .runtime import Runtime
 from .security_headers import ON_EVERY_ANSWER
 from .settings import PREFIX, Settings, SettingsError, load_settings
@@ -53,7 +54,7 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         log_config=None,
         access_log=False,
