@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from urllib.parse import quote
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -57,7 +58,7 @@ class RequestMiddleware:
             (log.debug if quiet else log.info)(
                 "request",
                 method=request.method,
-                path=request.url.path,
+                path=quote(request.url.path),  # a console obeys control characters
                 status=status,
                 milliseconds=round(1000 * (time.monotonic() - started), 3),
             )
