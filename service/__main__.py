@@ -12,7 +12,9 @@ import structlog
 import uvicorn
 
 from .app import create_app
+from .http_protocol import HttpProtocol
 from .runtime import Runtime
+from .security_headers import ON_EVERY_ANSWER
 from .settings import PREFIX, Settings, SettingsError, load_settings
 from .structured_logging import configure_logging
 
@@ -57,10 +59,12 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         log_config=None,
         access_log=False,
+        server_header=False,
+        headers=ON_EVERY_ANSWER,
         timeout_graceful_shutdown=settings.request_timeout_ms // 1000 + _GRACE_SECONDS,
     )
     Server(config, runtime).run()

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 from importlib.metadata import version
 
 import structlog
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
+from .access import require_key
 from .errors import ModelRefusedError, install_error_handlers
 from .middleware import RequestMiddleware
 from .routes import health, repository, score
 from .runtime import Runtime
+from .security_headers import SecurityHeadersMiddleware
 from .settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -28,12 +30,18 @@ def create_app(settings: Settings) -> FastAPI:
         description="Errors are RFC 9457 problems with a stable `type`. `X-Request-ID` is echoed, and made if absent.",
         version=version("duet"),
         lifespan=_lifespan,
+        openapi_url="/openapi.json" if settings.docs else None,  # without it there is no /docs either
+        swagger_ui_oauth2_redirect_url=None,
+        redoc_url=None,
     )
     app.state.runtime = Runtime(settings)
     install_error_handlers(app)
     app.add_middleware(RequestMiddleware)
-    for router in (score.router, health.router, repository.router):
+    app.add_middleware(SecurityHeadersMiddleware)
+    for router in (health.router,):  # open to everybody: probes and Prometheus carry no key
         app.include_router(router)
+    for router in (score.router, repository.router):
+        app.include_router(router, dependencies=[Depends(require_key)] if settings.api_keys else [])
     return app
 
 

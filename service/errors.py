@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -26,6 +27,24 @@ class ServiceError(Exception):
 
 class MalformedBodyError(ServiceError):
     """A multipart body that does not follow its own format."""
+
+
+class UnauthorizedError(ServiceError):
+    """No API key, or an unknown one."""
+
+    headers: Final = MappingProxyType({"WWW-Authenticate": "Bearer"})
+
+
+class ForbiddenError(ServiceError):
+    """A key that may not do this."""
+
+
+class RateLimitedError(ServiceError):
+    """A client over DUET_RATE_LIMIT. `retry_after` in seconds."""
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after)}
 
 
 class UnknownModelError(ServiceError):
@@ -93,6 +112,8 @@ INTERNAL_ERROR = Problem(500, "internal-error", "Internal error")
 PROBLEMS: dict[type[Exception], Problem] = {
     UnreadableImageError: Problem(400, "unreadable-image", "Not a readable image"),
     MalformedBodyError: Problem(400, "malformed-body", "Malformed body"),
+    UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),
+    ForbiddenError: Problem(403, "forbidden", "Not allowed with this API key"),
     UnknownModelError: Problem(404, "unknown-model", "Unknown model"),
     ModelRefusedError: Problem(409, "model-refused", "Model file refused"),
     TooManyBytesError: Problem(413, "too-many-bytes", "Too many bytes"),
@@ -101,6 +122,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     UnsupportedImageError: Problem(415, "unsupported-image", "Image format not accepted"),
     BadParameterError: Problem(422, "bad-parameter", "Bad parameter"),
     RequestValidationError: Problem(422, "bad-parameter", "Bad parameter"),
+    RateLimitedError: Problem(429, "rate-limited", "Too many requests", retry_after=1),
     ClientDisconnect: Problem(499, "client-gone", "Client went away"),  # logged and counted; nobody is there to read it
     InferenceError: Problem(500, "inference-failed", "Inference failed"),
     QueueFullError: Problem(503, "queue-full", "Queue full", retry_after=1),
@@ -132,9 +154,8 @@ def problem_response(request: Request, error: Exception) -> JSONResponse:
         "detail": _detail(error, problem),
         "instance": request.url.path,
     }
-    headers = dict(getattr(error, "headers", None) or {})
-    if problem.retry_after is not None:
-        headers["Retry-After"] = str(problem.retry_after)
+    headers = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
+    headers |= getattr(error, "headers", None) or {}
     if problem.is_failure:
         log.error("request failed", problem=problem.slug, exc_info=error)
     return JSONResponse(body, problem.status, headers, PROBLEM_MEDIA_TYPE)
@@ -156,5 +177,5 @@ def _detail(error: Exception, problem: Problem) -> str:
     if isinstance(error, RequestValidationError):
         return "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
     if isinstance(error, HTTPException):
-        return "GET /docs lists every address and its methods."
+        return "GET /docs lists every address and its methods, unless DUET_DOCS turned it off."
     return str(error)

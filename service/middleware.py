@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from urllib.parse import quote
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -45,6 +46,7 @@ class RequestMiddleware:
                 MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
+        structlog.contextvars.clear_contextvars()  # a pipelined request inherits those of the one before it
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
@@ -56,7 +58,7 @@ class RequestMiddleware:
             (log.debug if quiet else log.info)(
                 "request",
                 method=request.method,
-                path=request.url.path,
+                path=quote(request.url.path),  # a console obeys control characters
                 status=status,
                 milliseconds=round(1000 * (time.monotonic() - started), 3),
             )

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from .metrics import Metrics
 from .picture_pool import PicturePool
+from .rate_limit import RateLimit
 from .repository import Repository
 from .settings import Settings
 
@@ -20,6 +21,7 @@ class Runtime:
         self.metrics = Metrics()
         self.repository = Repository(settings, self.metrics)
         self.pictures = PicturePool(settings.decode_threads, settings.request_timeout_ms / 1000)
+        self.rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         self.draining = False
         self.failed = False
 

@@ -9,7 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .api_keys import ApiKey, parse_api_keys
+
 PREFIX = "DUET_"
+_SECRET = {"DUET_API_KEYS"}  # a typing error there may show what nobody should read
 Provider = Literal["tensorrt", "cuda", "cpu"]
 
 
@@ -50,6 +53,13 @@ class Settings(BaseSettings):
     )
     max_bytes: int = Field(64 * 2**20, ge=1, description="size of a request's body at most")
     max_pixels: int = Field(50_000_000, ge=1, description="width times height of a picture at most")
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field(
+        (), description="who may ask: NAME:SHA256 or NAME:SHA256:admin, separated by commas; everybody if unset"
+    )
+    rate_limit: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="scoring requests a second of each key, or address; 0 is no limit"
+    )
+    docs: bool = Field(True, description="whether /docs and /openapi.json are served")
     log_format: Literal["json", "console"] = Field("json", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
 
@@ -57,6 +67,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _parse_api_keys(cls, value: Any) -> Any:
+        return parse_api_keys(value) if isinstance(value, str) else value
 
 
 def load_settings() -> Settings:
@@ -74,4 +89,5 @@ def load_settings() -> Settings:
 def _reason(error: dict[str, Any]) -> str:
     location = error["loc"]
     name = PREFIX + str(location[0]).upper() if location else "settings"
-    return f"{name}={error['input']}: {error['msg']}"
+    shown = name if name in _SECRET else f"{name}={error['input']}"
+    return f"{shown}: {error['msg']}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from ..loaded_model import LoadedModel
+from ..openapi import problem_responses
 from ..runtime import runtime_of
 from ..schemas import ImageSize, LoadedVersion, ModelEntry, ModelList, VersionEntry
 
 router = APIRouter(tags=["models"])
 
 
-@router.get("/models", summary="Models of the repository")
+@router.get("/models", summary="Models of the repository", responses=problem_responses(401))
 async def models(request: Request) -> ModelList:
     """Every model on disk with its versions, and what the loaded ones say of themselves."""
     repository = runtime_of(request).repository

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from ..access import limit_rate
 from ..disconnect import while_connected
 from ..errors import BadParameterError, DrainingError
 from ..loaded_model import LoadedModel
@@ -49,9 +50,10 @@ _REQUEST_BODY: dict[str, Any] = {
             "description": "The scores. With `Accept: image/png` the heatmap itself, and the scores as `X-Duet-*` headers.",
             "content": {_PNG: _PICTURE},
         },
-        **problem_responses(400, 404, 413, 415, 422, 500, 503, 504),
+        **problem_responses(400, 401, 404, 413, 415, 422, 429, 500, 503, 504),
     },
     openapi_extra={"requestBody": _REQUEST_BODY},
+    dependencies=[Depends(limit_rate)],
 )
 async def score(
     request: Request,

@@ -9,6 +9,7 @@ import httpx
 import onnxruntime
 import pytest
 
+from tests.api_keys import digest
 from tests.service_process import ServiceProcess, running_service
 from tests.tiny_model import write_tiny_model
 
@@ -41,7 +42,7 @@ def test_description_covers_every_answer(client: httpx.Client) -> None:
     assert client.get("/docs").status_code == 200
     description = client.get("/openapi.json").json()
     score = description["paths"]["/score"]["post"]
-    assert set(score["responses"]) == {"200", "400", "404", "413", "415", "422", "500", "503", "504"}
+    assert set(score["responses"]) == {"200", "400", "401", "404", "413", "415", "422", "429", "500", "503", "504"}
     assert set(score["responses"]["200"]["content"]) == {"application/json", "image/png"}
     assert set(score["requestBody"]["content"]) == {"image/*", "application/octet-stream", "multipart/form-data"}
     for status, response in score["responses"].items():
@@ -72,6 +73,14 @@ def test_wrong_setting_stops_the_start_with_one_line(models: Path, tmp_path: Pat
     assert code == 2
     assert log.count("\n") == 1
     assert f"DUET_{setting.upper()}" in log
+
+
+def test_malformed_key_stops_the_start_with_one_line_that_does_not_show_it(models: Path, tmp_path: Path) -> None:
+    code, log = failed_start(models, tmp_path / "service.log", api_keys=f"line:{digest('a')}:root")
+    assert code == 2
+    assert log.count("\n") == 1
+    assert "DUET_API_KEYS: " in log
+    assert digest("a")[:8] not in log
 
 
 def test_missing_model_stops_the_start(tmp_path: Path) -> None:

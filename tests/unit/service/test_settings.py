@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import PREFIX, SettingsError, load_settings
+from tests.api_keys import KEY, SETTING, digest
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,9 @@ def test_defaults() -> None:
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.models == Path("models")
     assert settings.providers == ("cuda", "cpu")
+    assert settings.api_keys == ()
+    assert settings.rate_limit == 0
+    assert settings.docs
 
 
 def test_values_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +38,13 @@ def test_values_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.max_batch_delay_ms == 2.5
 
 
+def test_keys_are_read_and_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUET_API_KEYS", SETTING)
+    settings = load_settings()
+    assert [(key.name, key.admin) for key in settings.api_keys] == [("line-4", False), ("boss", True)]
+    assert digest(KEY) not in repr(settings)
+
+
 def test_unknown_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUET_MAX_QUEU", "3")
     with pytest.raises(SettingsError, match=r"DUET_MAX_QUEU: .*DUET_MAX_QUEUE"):
@@ -42,7 +53,20 @@ def test_unknown_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "eighty"), ("PORT", "70000"), ("PROVIDERS", "gpu"), ("PROVIDERS", ""), ("MAX_QUEUE", "0"), ("LOG_FORMAT", "xml")],
+    [
+        ("PORT", "eighty"),
+        ("PORT", "70000"),
+        ("PROVIDERS", "gpu"),
+        ("PROVIDERS", ""),
+        ("MAX_QUEUE", "0"),
+        ("API_KEYS", ""),
+        ("API_KEYS", "line"),
+        ("RATE_LIMIT", "-1"),
+        ("RATE_LIMIT", "inf"),
+        ("RATE_LIMIT", "nan"),
+        ("DOCS", "maybe"),
+        ("LOG_FORMAT", "xml"),
+    ],
 )
 def test_invalid_value_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(PREFIX + name, value)
