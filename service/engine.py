@@ -15,7 +15,7 @@ import onnxruntime as ort
 import structlog
 
 from .images import Pixels
-from .model_format import INPUT, MAP_SIZE, ModelFormatError, ModelMetadata, parse_metadata
+from .model_format import INPUT, ModelFormatError, ModelMetadata, output_shape, parse_metadata
 from .settings import Provider
 
 Outputs = dict[str, npt.NDArray[np.float32]]
@@ -87,7 +87,7 @@ class Engine:
         blank = np.zeros((*self.metadata.input_shape, 3), dtype=np.uint8)
         for bucket in self.buckets:
             for name, value in self.run([blank] * bucket).items():
-                expected = (bucket, *_shape(name))
+                expected = (bucket, *output_shape(name))
                 if value.shape != expected:
                     raise ModelFormatError(f"output '{name}' has shape {value.shape} for {bucket} images, not {expected}")
 
@@ -126,7 +126,7 @@ def _provider_in_use(session: Any, options: EngineOptions) -> Provider:
 def _check_tensors(session: Any, metadata: ModelMetadata, path: Path) -> None:
     """Names, types and shapes of the graph against the contract (design, section 4)."""
     expected_inputs = {INPUT: ("tensor(uint8)", (*metadata.input_shape, 3))}
-    expected_outputs = {name: ("tensor(float)", _shape(name)) for name in metadata.outputs()}
+    expected_outputs = {name: ("tensor(float)", output_shape(name)) for name in metadata.outputs()}
     for kind, tensors, expected in (
         ("inputs", session.get_inputs(), expected_inputs),
         ("outputs", session.get_outputs(), expected_outputs),
@@ -145,8 +145,3 @@ def _matches(declared: list[int | str | None], shape: tuple[int, ...]) -> bool:
     if len(declared) != len(shape) + 1 or isinstance(declared[0], int):
         return False
     return all(not isinstance(dimension, int) or dimension == size for dimension, size in zip(declared[1:], shape, strict=True))
-
-
-def _shape(output: str) -> tuple[int, ...]:
-    """Shape of one image's part of an output."""
-    return (MAP_SIZE, MAP_SIZE) if output == "anomaly_map" else ()
