@@ -34,7 +34,6 @@ _BODY["requestBody"]["description"] = (
 )
 _ANSWERS: dict[str, Any] = {
     "response_model": InferResponse,
-    "response_model_exclude_none": True,
     "openapi_extra": _BODY,
     "responses": {
         200: {
