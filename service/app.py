@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI
 from .access import require_key
 from .errors import ModelRefusedError, install_error_handlers
 from .middleware import RequestMiddleware
-from .routes import health, repository, score
+from .routes import health, infer, model_changes, open_inference, repository, score
 from .runtime import Runtime
 from .security_headers import SecurityHeadersMiddleware
 from .settings import Settings
@@ -38,9 +38,9 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app)
     app.add_middleware(RequestMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
-    for router in (health.router,):  # open to everybody: probes and Prometheus carry no key
+    for router in (health.router, open_inference.health_router):  # open to everybody: probes and Prometheus carry no key
         app.include_router(router)
-    for router in (score.router, repository.router):
+    for router in (score.router, repository.router, open_inference.router, infer.router, model_changes.router):
         app.include_router(router, dependencies=[Depends(require_key)] if settings.api_keys else [])
     return app
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .buffers import Buffers, Outputs, pinned_memory
 from .images import Pixels
-from .model_format import INPUT, MAP_SIZE, ModelFormatError, ModelMetadata, parse_metadata
+from .model_format import INPUT, ModelFormatError, ModelMetadata, output_shape, parse_metadata
 from .providers import EngineError, EngineOptions, open_session
 
 
@@ -53,7 +53,7 @@ class Engine:
         """
         bucket = next(bucket for bucket in self.buckets if bucket >= len(images))
         if bucket not in self._buffers:
-            shapes = {name: _shape(name) for name in self.metadata.outputs()}
+            shapes = {name: output_shape(name) for name in self.metadata.outputs()}
             self._buffers[bucket] = Buffers(self._session, bucket, self.metadata.input_shape, shapes, self._pinned)
         return self._buffers[bucket].run(images)
 
@@ -64,7 +64,7 @@ class Engine:
         for bucket in self.buckets:
             # Unbound first: what is bound has the promised shapes, whatever the graph computes.
             for name, value in zip(names, self._session.run(names, {INPUT: np.stack([blank] * bucket)}), strict=True):
-                expected = (bucket, *_shape(name))
+                expected = (bucket, *output_shape(name))
                 if value.shape != expected:
                     raise ModelFormatError(f"output '{name}' has shape {value.shape} for {bucket} images, not {expected}")
             self.run([blank] * bucket)
@@ -99,7 +99,7 @@ def _identity(stat: Any) -> tuple[int, int, int]:
 def _check_tensors(session: Any, metadata: ModelMetadata, path: Path) -> None:
     """Names, types and shapes of the graph against the contract (design, section 4)."""
     expected_inputs = {INPUT: ("tensor(uint8)", (*metadata.input_shape, 3))}
-    expected_outputs = {name: ("tensor(float)", _shape(name)) for name in metadata.outputs()}
+    expected_outputs = {name: ("tensor(float)", output_shape(name)) for name in metadata.outputs()}
     for kind, tensors, expected in (
         ("inputs", session.get_inputs(), expected_inputs),
         ("outputs", session.get_outputs(), expected_outputs),
@@ -118,8 +118,3 @@ def _matches(declared: list[int | str | None], shape: tuple[int, ...]) -> bool:
     if len(declared) != len(shape) + 1 or isinstance(declared[0], int):
         return False
     return all(not isinstance(dimension, int) or dimension == size for dimension, size in zip(declared[1:], shape, strict=True))
-
-
-def _shape(output: str) -> tuple[int, ...]:
-    """Shape of one image's part of an output."""
-    return (MAP_SIZE, MAP_SIZE) if output == "anomaly_map" else ()

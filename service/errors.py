@@ -17,6 +17,7 @@ from .images import TooManyPixelsError, UnreadableImageError, UnsupportedImageEr
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:duet:problem:"
+PROTOCOL_PATH = "/v2/"  # of the Open Inference Protocol
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -26,7 +27,15 @@ class ServiceError(Exception):
 
 
 class MalformedBodyError(ServiceError):
-    """A multipart body that does not follow its own format."""
+    """A body that does not follow its own format."""
+
+
+class BadTensorError(ServiceError):
+    """Tensors of an inference request that are not those of the model."""
+
+
+class UnsupportedExtensionError(ServiceError):
+    """A part of the Open Inference Protocol that Duet does not have."""
 
 
 class UnauthorizedError(ServiceError):
@@ -61,6 +70,10 @@ class TooManyBytesError(ServiceError):
 
 class UnsupportedContentTypeError(ServiceError):
     """A Content-Type that holds no picture."""
+
+
+class UnsupportedEncodingError(ServiceError):
+    """A Content-Encoding that is not undone."""
 
 
 class BadParameterError(ServiceError):
@@ -112,6 +125,8 @@ INTERNAL_ERROR = Problem(500, "internal-error", "Internal error")
 PROBLEMS: dict[type[Exception], Problem] = {
     UnreadableImageError: Problem(400, "unreadable-image", "Not a readable image"),
     MalformedBodyError: Problem(400, "malformed-body", "Malformed body"),
+    BadTensorError: Problem(400, "bad-tensor", "Bad tensor"),
+    UnsupportedExtensionError: Problem(400, "unsupported-extension", "Not supported"),
     UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),
     ForbiddenError: Problem(403, "forbidden", "Not allowed with this API key"),
     UnknownModelError: Problem(404, "unknown-model", "Unknown model"),
@@ -119,6 +134,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     TooManyBytesError: Problem(413, "too-many-bytes", "Too many bytes"),
     TooManyPixelsError: Problem(413, "too-many-pixels", "Too many pixels"),
     UnsupportedContentTypeError: Problem(415, "unsupported-content-type", "Content type not accepted"),
+    UnsupportedEncodingError: Problem(415, "unsupported-encoding", "Content encoding not accepted"),
     UnsupportedImageError: Problem(415, "unsupported-image", "Image format not accepted"),
     BadParameterError: Problem(422, "bad-parameter", "Bad parameter"),
     RequestValidationError: Problem(422, "bad-parameter", "Bad parameter"),
@@ -145,19 +161,25 @@ def problem_of(error: Exception) -> Problem:
 
 
 def problem_response(request: Request, error: Exception) -> JSONResponse:
-    """The problem+json answer to `error`. What is inside an internal error goes to the log alone."""
+    """The answer to `error`: problem+json, or what the Open Inference Protocol wants under its own paths.
+
+    What is inside an internal error goes to the log alone.
+    """
     problem = problem_of(error)
-    body: dict[str, Any] = {
-        "type": problem.type,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": _detail(error, problem),
-        "instance": request.url.path,
-    }
     headers = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
     headers |= getattr(error, "headers", None) or {}
     if problem.is_failure:
         log.error("request failed", problem=problem.slug, exc_info=error)
+    detail = _detail(error, problem)
+    if f"{request.scope['path']}/".startswith(PROTOCOL_PATH):
+        return JSONResponse({"error": f"{problem.title}: {detail}"}, problem.status, headers)
+    body: dict[str, Any] = {
+        "type": problem.type,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "instance": request.url.path,
+    }
     return JSONResponse(body, problem.status, headers, PROBLEM_MEDIA_TYPE)
 
 

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Header, Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from .errors import problem_of
+from .errors import DrainingError, problem_of
 from .progress import Progress
 from .runtime import runtime_of
 
+TimeoutHeader = Annotated[
+    int | None,
+    Header(alias="x-request-timeout-ms", ge=1, description="deadline in milliseconds; the service's own if absent or longer"),
+]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def start(request: Request, timeout_ms: int | None) -> Progress:
+    """Start the clock of a scoring request; raises DrainingError once the service is shutting down."""
+    runtime = runtime_of(request)
+    own_limit = runtime.settings.request_timeout_ms
+    request.state.progress = progress = Progress(min(timeout_ms or own_limit, own_limit) / 1000)
+    if runtime.draining:
+        raise DrainingError("the service is shutting down: send the request to another one")
+    return progress
 
 
 class MeteredRoute(APIRoute):

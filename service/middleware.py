@@ -16,7 +16,7 @@ from .errors import problem_response
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")  # it goes into headers and logs
-_QUIET_PATHS = ("/health/", "/metrics")  # asked for every few seconds
+_QUIET_PATHS = ("/health/", "/v2/health/", "/metrics")  # asked for every few seconds
 
 log = structlog.stdlib.get_logger(__name__)
 

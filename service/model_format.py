@@ -156,6 +156,11 @@ def input_shape(size: int, tiles: Tiles | None) -> Shape:
     return size + (tiles.rows - 1) * step, size + (tiles.columns - 1) * step
 
 
+def output_shape(output: str) -> tuple[int, ...]:
+    """Shape of one picture's part of an output tensor."""
+    return (MAP_SIZE, MAP_SIZE) if output == "anomaly_map" else ()
+
+
 def score_threshold(threshold: float) -> float:
     """The joint score h = -log(1 - P) that a threshold on the joint probability stands for; never saturates, may be inf.
 

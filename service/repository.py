@@ -128,6 +128,10 @@ class Repository:
             model.batcher.ensure_room()
         return key[0], str(key[1])
 
+    def served(self, name: str | None = None, version: str | None = None) -> StoredVersion:
+        """How what would answer fares; raises UnknownModelError, or NoModelError while nothing is loaded."""
+        return self._stored(self._find(name, version))
+
     async def load(self, name: str, version: str | None = None) -> None:
         """Load a version beside those being served, or the highest on disk in place of all others of its name.
 
@@ -157,7 +161,7 @@ class Repository:
 
     def _find(self, name: str | None, version: str | None) -> Key:
         if not self._served:
-            raise NoModelError("no model is loaded: send the request again")
+            raise NoModelError("no model is loaded, or it is still loading: send the request again")
         wanted = name or self._default
         found = sorted(number for served, number in self._served if served == wanted)
         if wanted is None or not found:

@@ -6,7 +6,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from .batcher import Inference
+from .batcher import Entry, Inference
 from .errors import InferenceError
 from .heatmap import encode_map, encode_overlay, pixel_probability, resize_map
 from .images import Pixels, decode_image, model_input, resize_square
@@ -58,32 +58,39 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
             pixels, inputs = await runtime.pictures.run(
                 lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_shape)
             )
-        progress.stage = "queue"
-        try:
-            inference = await model.batcher.compute(entry, inputs)
-        except asyncio.CancelledError:
-            progress.stage = "inference" if entry.taken else "queue"
-            raise
-    progress.seconds |= {"queue": inference.queue_seconds, "inference": inference.inference_seconds}
-    probabilities, raw = _scores(inference, "probability"), _scores(inference, "score")
+        inference = await compute(model, entry, inputs, progress)
+    probabilities, raw = read_scores(inference, "probability"), read_scores(inference, "score")
     threshold = model.metadata.threshold if options.threshold is None else options.threshold
     image = None
     if options.heatmap != "none" and "local" in model.metadata.branches:
         with progress.during("heatmap"):
             image = await runtime.pictures.run(lambda: _heatmap(model, inference, pixels, options))
     height, width = pixels.shape[:2]
-    scored = Scored(probabilities, raw, threshold, raw.joint >= score_threshold(threshold), width, height, image)
-    _count(model, scored, progress)
-    return scored
+    anomalous = raw.joint >= score_threshold(threshold)
+    count(model, probabilities, anomalous, progress)
+    return Scored(probabilities, raw, threshold, anomalous, width, height, image)
 
 
-def _count(model: LoadedModel, scored: Scored, progress: Progress) -> None:
+async def compute(model: LoadedModel, entry: Entry, inputs: Pixels, progress: Progress) -> Inference:
+    """Queue → inference of one admitted picture's model input; leaves in `progress` how far it came, cancelled or not."""
+    progress.stage = "queue"
+    try:
+        inference = await model.batcher.compute(entry, inputs)
+    except asyncio.CancelledError:
+        progress.stage = "inference" if entry.taken else "queue"
+        raise
+    progress.seconds |= {"queue": inference.queue_seconds, "inference": inference.inference_seconds}
+    return inference
+
+
+def count(model: LoadedModel, probabilities: BranchScores, anomalous: bool, progress: Progress) -> None:
+    """Count one scored picture and how long its stages took."""
     for stage, seconds in progress.seconds.items():
         model.metrics.stages[stage].observe(seconds)
-    for branch, probability in scored.probabilities:
+    for branch, probability in probabilities:
         if probability is not None:
             model.metrics.scores[branch].observe(probability)
-    if scored.anomalous:
+    if anomalous:
         model.metrics.anomalous.inc()
 
 
@@ -92,7 +99,8 @@ def _decode(data: bytes, max_pixels: int, shape: Shape) -> tuple[Pixels, Pixels]
     return pixels, model_input(pixels, shape)
 
 
-def _scores(inference: Inference, kind: str) -> BranchScores:
+def read_scores(inference: Inference, kind: str) -> BranchScores:
+    """The outputs of `kind` score or probability; raises InferenceError for a number that is not finite."""
     found = {branch: inference.outputs.get(f"{branch}_{kind}") for branch in ("local", "semantic", "joint")}
     values = {branch: None if value is None else float(value) for branch, value in found.items()}
     if any(value is not None and not math.isfinite(value) for value in values.values()):

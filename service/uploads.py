@@ -25,24 +25,26 @@ async def read_image(request: Request, max_bytes: int) -> bytes:
     """
     content_type = request.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
     if content_type == "multipart/form-data":
-        return await _image_field(request, await _read_body(request, max_bytes))
+        return await _image_field(request, await read_body(request, max_bytes))
     if content_type == "application/octet-stream" or content_type.startswith("image/"):
-        return await _read_body(request, max_bytes)
+        return await read_body(request, max_bytes)
     raise UnsupportedContentTypeError(
         f"Content-Type '{content_type}' is not accepted: send image/*, application/octet-stream or multipart/form-data"
     )
 
 
-async def _read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """All of a request's body; raises TooManyBytesError as soon as it is too long, and ClientDisconnect."""
     refusal = TooManyBytesError(f"the body exceeds {max_bytes} bytes (DUET_MAX_BYTES): send a smaller or compressed picture")
     if int(request.headers.get("content-length", 0)) > max_bytes:
         raise refusal
-    body = bytearray()
+    chunks, length = [], 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
+        chunks.append(chunk)
+        length += len(chunk)
+        if length > max_bytes:
             raise refusal
-    return bytes(body)
+    return b"".join(chunks)
 
 
 async def _image_field(request: Request, body: bytes) -> bytes:

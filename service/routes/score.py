@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from ..access import limit_rate
 from ..disconnect import while_connected
-from ..errors import BadParameterError, DrainingError
+from ..errors import BadParameterError
 from ..loaded_model import LoadedModel
-from ..metering import MeteredRoute
+from ..metering import MeteredRoute, TimeoutHeader, start
 from ..openapi import problem_responses
 from ..progress import Progress
 from ..runtime import runtime_of
@@ -59,16 +59,11 @@ async def score(
     request: Request,
     query: Annotated[ScoreQuery, Query()],
     accept: Annotated[str, Header(description="`image/png` alone answers the heatmap itself")] = "*/*",
-    x_request_timeout_ms: Annotated[
-        int | None, Header(ge=1, description="deadline in milliseconds; the service's own if absent or longer")
-    ] = None,
+    timeout_ms: TimeoutHeader = None,
 ) -> Response:
     """Decode the picture, score it together with whatever else waits, and answer probabilities, raw scores and a heatmap."""
     runtime = runtime_of(request)
-    own_limit = runtime.settings.request_timeout_ms
-    request.state.progress = progress = Progress(min(x_request_timeout_ms or own_limit, own_limit) / 1000)
-    if runtime.draining:
-        raise DrainingError("the service is shutting down: send the request to another one")
+    progress = start(request, timeout_ms)
     options = ScoreOptions(query.threshold, query.heatmap, query.heatmap_size)
     request.state.model = runtime.repository.ensure_room(query.model, query.version)
     async with progress.within_deadline():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -13,6 +12,7 @@ import pytest
 
 from tests.pictures import encode, grey, noise, slow, spotted
 from tests.service_process import ServiceProcess, running_service
+from tests.traffic import connection_with_request, occupy, wait_until_queued
 
 
 @pytest.fixture
@@ -26,22 +26,6 @@ def service(models: Path, tmp_path: Path) -> Iterator[ServiceProcess]:
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(8) as pool:
         yield pool
-
-
-def occupy(service: ServiceProcess, pool: ThreadPoolExecutor) -> Future[httpx.Response]:
-    """Post a picture that keeps the engine busy for seconds, and return once it is there."""
-    computed = service.metric("duet_images_total")
-    busy = pool.submit(service.client.post, "/score", content=encode(slow()))
-    service.wait_for_metric(computed + 1, "duet_images_total")
-    return busy
-
-
-def connection_with_request(service: ServiceProcess, body: bytes) -> socket.socket:
-    """A connection that has posted a picture, and whose closing is a client going away."""
-    connection = socket.create_connection(("127.0.0.1", service.port))
-    head = f"POST /score HTTP/1.1\r\nHost: duet\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
-    connection.sendall(head.encode() + body)
-    return connection
 
 
 def test_scores_do_not_depend_on_what_shares_the_batch(service: ServiceProcess, pool: ThreadPoolExecutor) -> None:
@@ -81,7 +65,7 @@ def test_deadline(service: ServiceProcess, pool: ThreadPoolExecutor) -> None:
 def test_client_that_leaves_is_taken_out_of_the_queue(service: ServiceProcess, pool: ThreadPoolExecutor) -> None:
     busy = occupy(service, pool)
     with connection_with_request(service, encode(grey())):
-        service.wait_for_metric(1, "duet_queue_depth")
+        wait_until_queued(service)
     service.wait_for_metric(1, "duet_cancelled_total", stage="queue")
     assert service.metric("duet_queue_depth") == 0
     assert busy.result().status_code == 200

@@ -39,6 +39,30 @@ async def test_loading_and_draining_refuse_with_retry_after(
     assert (await client.get("/health/live")).status_code == 200
 
 
+@pytest.mark.parametrize(("draining", "reason"), [(False, "loading"), (True, "shutting down")])
+async def test_the_protocol_refuses_in_its_own_words_meanwhile(
+    app: FastAPI, client: httpx.AsyncClient, draining: bool, reason: str
+) -> None:
+    app.state.runtime.draining = draining
+    for answer in (await client.post("/v2/models/tiny/infer", content=b"{}"), await client.get("/v2/health/ready")):
+        assert answer.status_code == 503
+        assert list(answer.json()) == ["error"]
+        assert reason in answer.json()["error"]
+        assert int(answer.headers["retry-after"]) > 0
+    assert (await client.get("/v2/health/live")).json() == {"live": True}
+
+
+async def test_unforeseen_exception_under_the_protocol(app: FastAPI, client: httpx.AsyncClient) -> None:
+    @app.get("/v2/broken")
+    async def broken() -> None:
+        raise ZeroDivisionError("a secret")
+
+    answer = await client.get("/v2/broken")
+    assert answer.status_code == 500
+    assert list(answer.json()) == ["error"]
+    assert "secret" not in answer.text
+
+
 async def test_unforeseen_exception_is_a_problem_without_its_cause(app: FastAPI, client: httpx.AsyncClient) -> None:
     @app.get("/broken")
     async def broken() -> None:

@@ -32,6 +32,8 @@ async def test_work_that_was_cancelled_in_time_is_never_done(gate: threading.Eve
     dropped = asyncio.create_task(pool.run(lambda: done.append("dropped")))
     await asyncio.sleep(0)
     dropped.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dropped
     gate.set()
     await held
     await pool.run(lambda: done.append("next"))
