@@ -15,7 +15,7 @@ from .engine import EngineError
 from .errors import install_error_handlers
 from .middleware import RequestMiddleware
 from .model_format import ModelFormatError
-from .routes import health, repository, score
+from .routes import health, repository, score, score_batch
 from .runtime import Runtime
 from .settings import Settings
 
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.runtime = Runtime(settings)
     install_error_handlers(app)
     app.add_middleware(RequestMiddleware)
-    for router in (score.router, health.router, repository.router):
+    for router in (score.router, score_batch.router, health.router, repository.router):
         app.include_router(router)
     return app
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request
@@ -13,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from .images import TooManyPixelsError, UnreadableImageError, UnsupportedImageError
+from .schemas import ProblemBody
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:duet:problem:"
@@ -34,6 +34,18 @@ class UnknownModelError(ServiceError):
 
 class TooManyBytesError(ServiceError):
     """A body over DUET_MAX_BYTES."""
+
+
+class TooManyImagesError(ServiceError):
+    """More pictures in one request than it may have."""
+
+
+class AnswerTooLargeError(ServiceError):
+    """Heatmaps of a batch that are more than its answer may hold."""
+
+
+class NotAcceptableError(ServiceError):
+    """An Accept header that allows no form of the answer."""
 
 
 class UnsupportedContentTypeError(ServiceError):
@@ -90,7 +102,10 @@ PROBLEMS: dict[type[Exception], Problem] = {
     UnreadableImageError: Problem(400, "unreadable-image", "Not a readable image"),
     MalformedBodyError: Problem(400, "malformed-body", "Malformed body"),
     UnknownModelError: Problem(404, "unknown-model", "Unknown model"),
+    NotAcceptableError: Problem(406, "not-acceptable", "No acceptable form of the answer"),
     TooManyBytesError: Problem(413, "too-many-bytes", "Too many bytes"),
+    AnswerTooLargeError: Problem(413, "answer-too-large", "Answer too large"),
+    TooManyImagesError: Problem(413, "too-many-images", "Too many images"),
     TooManyPixelsError: Problem(413, "too-many-pixels", "Too many pixels"),
     UnsupportedContentTypeError: Problem(415, "unsupported-content-type", "Content type not accepted"),
     UnsupportedImageError: Problem(415, "unsupported-image", "Image format not accepted"),
@@ -117,22 +132,27 @@ def problem_of(error: Exception) -> Problem:
     return PROBLEMS.get(type(error), INTERNAL_ERROR)
 
 
-def problem_response(request: Request, error: Exception) -> JSONResponse:
-    """The problem+json answer to `error`. What is inside an internal error goes to the log alone."""
+def problem_body(request: Request, error: Exception) -> ProblemBody:
+    """What the client is told of `error`. A failure is logged, and what is inside an internal error goes to the log alone."""
     problem = problem_of(error)
-    body: dict[str, Any] = {
-        "type": problem.type,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": _detail(error, problem),
-        "instance": request.url.path,
-    }
+    if problem.is_failure:
+        log.error("request failed", problem=problem.slug, exc_info=error)
+    return ProblemBody(
+        type=problem.type,
+        title=problem.title,
+        status=problem.status,
+        detail=_detail(error, problem),
+        instance=request.url.path,
+    )
+
+
+def problem_response(request: Request, error: Exception) -> JSONResponse:
+    """The problem+json answer to `error`."""
+    problem = problem_of(error)
     headers = dict(getattr(error, "headers", None) or {})
     if problem.retry_after is not None:
         headers["Retry-After"] = str(problem.retry_after)
-    if problem.is_failure:
-        log.error("request failed", problem=problem.slug, exc_info=error)
-    return JSONResponse(body, problem.status, headers, PROBLEM_MEDIA_TYPE)
+    return JSONResponse(problem_body(request, error).model_dump(), problem.status, headers, PROBLEM_MEDIA_TYPE)
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -101,6 +101,40 @@ class ScoreResponse(_Schema):
     timing_ms: Timing
 
 
+class ProblemBody(_Schema):
+    """RFC 9457 problem."""
+
+    type: str = Field(description="stable identifier of the kind of problem", examples=["urn:duet:problem:too-many-pixels"])
+    title: str
+    status: int
+    detail: str = Field(description="what is wrong with this request, and the remedy")
+    instance: str = Field(description="path of the request")
+
+
+class BatchScored(_Schema):
+    """One picture of a batch, scored."""
+
+    index: int = Field(ge=0, description="place of the picture in the form, from 0")
+    filename: str | None = Field(description="as the form has it; null if it gives none")
+    result: ScoreResponse = Field(description="what `/score` answers")
+
+
+class BatchRefused(_Schema):
+    """One picture of a batch, refused; the others are answered all the same."""
+
+    index: int = Field(ge=0, description="place of the picture in the form, from 0")
+    filename: str | None = Field(description="as the form has it; null if it gives none")
+    error: ProblemBody = Field(description="what `/score` would have answered for this picture alone")
+
+
+class BatchResponse(_Schema):
+    """What the pictures of a batch scored."""
+
+    id: str = Field(description="the request's X-Request-ID")
+    model: ModelReference
+    results: list[BatchScored | BatchRefused] = Field(description="one entry a picture, in the order of the form")
+
+
 class LoadedVersion(_Schema):
     """The version of a model that answers requests."""
 
@@ -131,13 +165,3 @@ class Health(_Schema):
     """A state of the service that is well."""
 
     status: Literal["live", "ready"]
-
-
-class ProblemBody(_Schema):
-    """RFC 9457 problem."""
-
-    type: str = Field(description="stable identifier of the kind of problem", examples=["urn:duet:problem:too-many-pixels"])
-    title: str
-    status: int
-    detail: str = Field(description="what is wrong with this request, and the remedy")
-    instance: str = Field(description="path of the request")

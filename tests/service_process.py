@@ -10,10 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+
+from tests.pictures import encode, slow
 
 PATIENCE = 60.0  # seconds, on a busy machine
 
@@ -100,3 +103,11 @@ def running_service(models: Path, log: Path, **settings: object) -> Iterator[Ser
         yield service
     finally:
         service.close()
+
+
+def occupy(service: ServiceProcess, pool: ThreadPoolExecutor) -> Future[httpx.Response]:
+    """Post a picture that keeps the engine busy for seconds, and return once it is there."""
+    computed = service.metric("duet_images_total")
+    busy = pool.submit(service.client.post, "/score", content=encode(slow()))
+    service.wait_for_metric(computed + 1, "duet_images_total")
+    return busy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.pictures import encode, grey, noise, slow, spotted
-from tests.service_process import ServiceProcess, running_service
+from tests.service_process import ServiceProcess, occupy, running_service
 
 
 @pytest.fixture
@@ -20,20 +20,6 @@ def service(models: Path, tmp_path: Path) -> Iterator[ServiceProcess]:
     """A fresh service, whose counters start at 0, with room for three images in the queue."""
     with running_service(models, tmp_path / "service.log", max_queue=3) as service:
         yield service
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool
-
-
-def occupy(service: ServiceProcess, pool: ThreadPoolExecutor) -> Future[httpx.Response]:
-    """Post a picture that keeps the engine busy for seconds, and return once it is there."""
-    computed = service.metric("duet_images_total")
-    busy = pool.submit(service.client.post, "/score", content=encode(slow()))
-    service.wait_for_metric(computed + 1, "duet_images_total")
-    return busy
 
 
 def connection_with_request(service: ServiceProcess, body: bytes) -> socket.socket:
