@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from .model_format import ModelMetadata, Probability
 
 HeatmapKind = Literal["none", "map", "overlay"]
+Absent = SkipJsonSchema[None]  # what a query or a header cannot say but by leaving it out
 HeatmapSize = Literal["model", "source"]
 
 
@@ -19,9 +21,9 @@ class _Schema(BaseModel):
 class ScoreQuery(_Schema):
     """Query parameters of a scoring request."""
 
-    model: str | None = Field(None, description="name of the model; the service's default if absent")
-    version: str | None = Field(None, description="version of the model; the one being served if absent")
-    threshold: Probability | None = Field(
+    model: str | Absent = Field(None, description="name of the model; the service's default if absent")
+    version: str | Absent = Field(None, description="version of the model; the one being served if absent")
+    threshold: Probability | Absent = Field(
         None, description="joint probability from which the picture is anomalous; the model's own if absent"
     )
     heatmap: HeatmapKind = Field("map", description="`map`: a palette PNG; `overlay`: the picture under heat; `none`")

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Header, Request
+from pydantic import Field
 
 from .errors import DrainingError
 from .progress import Progress
 from .runtime import runtime_of
-from .schemas import ScoreQuery
+from .schemas import Absent, ScoreQuery
 from .scoring import ScoreOptions
 
 # OpenAPI has no parameter of this name: the media types of the answers say what may be asked for.
 AcceptHeader = Annotated[str, Header(include_in_schema=False)]
 TimeoutHeader = Annotated[
-    int | None, Header(ge=1, description="deadline in milliseconds; the service's own if absent or longer")
+    Annotated[int, Field(ge=1)] | Absent, Header(description="deadline in milliseconds; the service's own if absent or longer")
 ]
 
 
