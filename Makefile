@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve training test test-gpu lint types lock debian-packages
+.PHONY: help serve training test test-long test-gpu lint types lock debian-packages
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,6 +24,9 @@ test: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run every test
 
 test-gpu: $(VENV)/.dev-$(RUNTIME) ## run the tests that need a CUDA device, on a machine that has one
 	@$(VENV)/bin/python -m pytest -m gpu tests/gpu
+
+test-long: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run the long forms of tests, which `make test` leaves out
+	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev-$(RUNTIME) ## check style and formatting
 	@$(VENV)/bin/ruff check

@@ -14,7 +14,7 @@ from fastapi import Depends, FastAPI
 from .access import require_key
 from .errors import ModelRefusedError, install_error_handlers
 from .middleware import RequestMiddleware
-from .routes import health, infer, model_changes, open_inference, repository, score
+from .routes import health, infer, model_changes, open_inference, repository, score, score_batch
 from .runtime import Runtime
 from .security_headers import SecurityHeadersMiddleware
 from .settings import Settings
@@ -40,7 +40,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SecurityHeadersMiddleware)
     for router in (health.router, open_inference.health_router):  # open to everybody: probes and Prometheus carry no key
         app.include_router(router)
-    for router in (score.router, repository.router, open_inference.router, infer.router, model_changes.router):
+    for router in (
+        score.router,
+        score_batch.router,
+        repository.router,
+        open_inference.router,
+        infer.router,
+        model_changes.router,
+    ):
         app.include_router(router, dependencies=[Depends(require_key)] if settings.api_keys else [])
     return app
 

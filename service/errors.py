@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from .images import TooManyPixelsError, UnreadableImageError, UnsupportedImageError
+from .schemas import ProblemBody
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:duet:problem:"
@@ -66,6 +67,18 @@ class ModelRefusedError(ServiceError):
 
 class TooManyBytesError(ServiceError):
     """A body over DUET_MAX_BYTES."""
+
+
+class TooManyImagesError(ServiceError):
+    """More pictures in one request than it may have."""
+
+
+class AnswerTooLargeError(ServiceError):
+    """Heatmaps of a batch that are more than its answer may hold."""
+
+
+class NotAcceptableError(ServiceError):
+    """An Accept header that allows no form of the answer."""
 
 
 class UnsupportedContentTypeError(ServiceError):
@@ -130,8 +143,11 @@ PROBLEMS: dict[type[Exception], Problem] = {
     UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),
     ForbiddenError: Problem(403, "forbidden", "Not allowed with this API key"),
     UnknownModelError: Problem(404, "unknown-model", "Unknown model"),
+    NotAcceptableError: Problem(406, "not-acceptable", "No acceptable form of the answer"),
     ModelRefusedError: Problem(409, "model-refused", "Model file refused"),
     TooManyBytesError: Problem(413, "too-many-bytes", "Too many bytes"),
+    AnswerTooLargeError: Problem(413, "answer-too-large", "Answer too large"),
+    TooManyImagesError: Problem(413, "too-many-images", "Too many images"),
     TooManyPixelsError: Problem(413, "too-many-pixels", "Too many pixels"),
     UnsupportedContentTypeError: Problem(415, "unsupported-content-type", "Content type not accepted"),
     UnsupportedEncodingError: Problem(415, "unsupported-encoding", "Content encoding not accepted"),
@@ -160,27 +176,28 @@ def problem_of(error: Exception) -> Problem:
     return PROBLEMS.get(type(error), INTERNAL_ERROR)
 
 
-def problem_response(request: Request, error: Exception) -> JSONResponse:
-    """The answer to `error`: problem+json, or what the Open Inference Protocol wants under its own paths.
-
-    What is inside an internal error goes to the log alone.
-    """
+def problem_body(request: Request, error: Exception) -> ProblemBody:
+    """What the client is told of `error`. A failure is logged, and what is inside an internal error goes to the log alone."""
     problem = problem_of(error)
-    headers = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
-    headers |= getattr(error, "headers", None) or {}
     if problem.is_failure:
         log.error("request failed", problem=problem.slug, exc_info=error)
-    detail = _detail(error, problem)
+    return ProblemBody(
+        type=problem.type,
+        title=problem.title,
+        status=problem.status,
+        detail=_detail(error, problem),
+        instance=request.url.path,
+    )
+
+
+def problem_response(request: Request, error: Exception) -> JSONResponse:
+    """The answer to `error`: problem+json, or what the Open Inference Protocol wants under its own paths."""
+    problem, body = problem_of(error), problem_body(request, error)
+    headers = {} if problem.retry_after is None else {"Retry-After": str(problem.retry_after)}
+    headers |= getattr(error, "headers", None) or {}
     if f"{request.scope['path']}/".startswith(PROTOCOL_PATH):
-        return JSONResponse({"error": f"{problem.title}: {detail}"}, problem.status, headers)
-    body: dict[str, Any] = {
-        "type": problem.type,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": detail,
-        "instance": request.url.path,
-    }
-    return JSONResponse(body, problem.status, headers, PROBLEM_MEDIA_TYPE)
+        return JSONResponse({"error": f"{body.title}: {body.detail}"}, problem.status, headers)
+    return JSONResponse(body.model_dump(), problem.status, headers, PROBLEM_MEDIA_TYPE)
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
-from fastapi import Header, Request, Response
+from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
-from .errors import DrainingError, problem_of
+from .errors import problem_of
+from .json_lines import JsonLinesResponse, SendLine
 from .progress import Progress
 from .runtime import runtime_of
 
-TimeoutHeader = Annotated[
-    int | None,
-    Header(alias="x-request-timeout-ms", ge=1, description="deadline in milliseconds; the service's own if absent or longer"),
-]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-
-
-def start(request: Request, timeout_ms: int | None) -> Progress:
-    """Start the clock of a scoring request; raises DrainingError once the service is shutting down."""
-    runtime = runtime_of(request)
-    own_limit = runtime.settings.request_timeout_ms
-    request.state.progress = progress = Progress(min(timeout_ms or own_limit, own_limit) / 1000)
-    if runtime.draining:
-        raise DrainingError("the service is shutting down: send the request to another one")
-    return progress
+T = TypeVar("T")
 
 
 class MeteredRoute(APIRoute):
@@ -39,18 +27,46 @@ class MeteredRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def metered(request: Request) -> Response:
-            try:
-                response = await handler(request)
-            except (ClientDisconnect, asyncio.CancelledError):
-                _count_cancelled(request)
-                raise
-            except Exception as error:
-                _count_refusal(request, error)
-                raise
-            _count_scored(request)
+            response = await _unless_scored(request, handler(request))
+            if isinstance(response, JsonLinesResponse):
+                response.work = _metered_work(request, response.work)
+            else:
+                _count_scored(request)
             return response
 
         return metered
+
+
+def count_refused_image(request: Request, error: Exception) -> None:
+    """Count one image of a batch by its kind of problem; one that the service failed at makes the whole request `failed`."""
+    if problem_of(error).is_failure:
+        request.state.failed = True
+    else:
+        _count_rejected(request, error)
+
+
+def _metered_work(
+    request: Request, work: Callable[[SendLine], Awaitable[None]]
+) -> Callable[[SendLine], Coroutine[Any, Any, None]]:
+    """What an answer of lines still has to do after its handler, with the counting around it."""
+
+    async def metered(send_line: SendLine) -> None:
+        await _unless_scored(request, work(send_line))
+        _count_scored(request)
+
+    return metered
+
+
+async def _unless_scored(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`; counts a request that it ends in any other way."""
+    try:
+        return await work
+    except (ClientDisconnect, asyncio.CancelledError):
+        _count_cancelled(request)
+        raise
+    except Exception as error:
+        _count_refusal(request, error)
+        raise
 
 
 def _labels(request: Request) -> tuple[str, str]:
@@ -60,7 +76,7 @@ def _labels(request: Request) -> tuple[str, str]:
 
 def _count_scored(request: Request) -> None:
     metrics, progress = runtime_of(request).metrics, request.state.progress
-    metrics.requests.labels(*_labels(request), "scored").inc()
+    metrics.requests.labels(*_labels(request), "failed" if getattr(request.state, "failed", False) else "scored").inc()
     metrics.request_duration.labels(*_labels(request)).observe(progress.total)
 
 
@@ -72,7 +88,11 @@ def _count_cancelled(request: Request) -> None:
 
 
 def _count_refusal(request: Request, error: Exception) -> None:
-    metrics, problem = runtime_of(request).metrics, problem_of(error)
-    metrics.requests.labels(*_labels(request), "failed" if problem.is_failure else "rejected").inc()
-    if not problem.is_failure:
-        metrics.rejected.labels(*_labels(request), problem.slug).inc()
+    failure = problem_of(error).is_failure
+    runtime_of(request).metrics.requests.labels(*_labels(request), "failed" if failure else "rejected").inc()
+    if not failure:
+        _count_rejected(request, error)
+
+
+def _count_rejected(request: Request, error: Exception) -> None:
+    runtime_of(request).metrics.rejected.labels(*_labels(request), problem_of(error).slug).inc()

@@ -55,7 +55,10 @@ class Metrics:
             registry=registry,
         )
         self.rejected = Counter(
-            "duet_rejected_total", "Scoring requests refused, by kind of problem", (*_MODEL, "reason"), registry=registry
+            "duet_rejected_total",
+            "Scoring requests, and single images of a batch, refused, by kind of problem",
+            (*_MODEL, "reason"),
+            registry=registry,
         )
         self.cancelled = Counter(
             "duet_cancelled_total",

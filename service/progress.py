@@ -30,6 +30,10 @@ class Progress:
         """Seconds since the start."""
         return time.monotonic() - self.started
 
+    def of_image(self) -> Progress:
+        """That of one image of the request, under the same clock; it queues for its turn."""
+        return Progress(self.limit, self.started, "queue")
+
     @contextlib.contextmanager
     def during(self, stage: str) -> Iterator[None]:
         """Time a stage."""
@@ -40,9 +44,14 @@ class Progress:
 
     @contextlib.asynccontextmanager
     async def within_deadline(self) -> AsyncIterator[None]:
-        """Cancel what the block awaits once the deadline has passed, and raise DeadlineError."""
+        """Cancel what the block awaits once the deadline has passed, and raise DeadlineError; at once if it has already."""
+        if self.total >= self.limit:
+            raise self._late()
         try:
             async with asyncio.timeout(self.deadline - time.monotonic()):
                 yield
         except TimeoutError as error:
-            raise DeadlineError(f"not done within {round(1000 * self.limit)} ms; it was at the stage '{self.stage}'") from error
+            raise self._late() from error
+
+    def _late(self) -> DeadlineError:
+        return DeadlineError(f"not done within {round(1000 * self.limit)} ms; it was at the stage '{self.stage}'")

@@ -118,11 +118,13 @@ class Repository:
         with model.in_use():
             yield model
 
-    def ensure_room(self, name: str | None = None, version: str | None = None) -> tuple[str, str]:
-        """Name and version of what would answer now; raises what `use` and its queue would.
+    def find(self, name: str | None = None, version: str | None = None) -> tuple[str, str]:
+        """Name and version of what would answer now; raises UnknownModelError, or NoModelError while nothing is loaded."""
+        found, number = self._find(name, version)
+        return found, str(number)
 
-        For a request that has a body to read first: it needs not be sent to a full queue.
-        """
+    def ensure_room(self, name: str | None = None, version: str | None = None) -> tuple[str, str]:
+        """The same; raises what the queue would, too: a request that has a body to read first needs not send it in vain."""
         key = self._find(name, version)
         if (model := self._served[key].loaded) is not None:
             model.batcher.ensure_room()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from .model_format import ModelMetadata, Probability
 
 HeatmapKind = Literal["none", "map", "overlay"]
+Absent = SkipJsonSchema[None]  # what a query or a header cannot say but by leaving it out
 HeatmapSize = Literal["model", "source"]
 
 
@@ -19,9 +21,9 @@ class _Schema(BaseModel):
 class ScoreQuery(_Schema):
     """Query parameters of a scoring request."""
 
-    model: str | None = Field(None, description="name of the model; the service's default if absent")
-    version: str | None = Field(None, description="version of the model; the one being served if absent")
-    threshold: Probability | None = Field(
+    model: str | Absent = Field(None, description="name of the model; the service's default if absent")
+    version: str | Absent = Field(None, description="version of the model; the one being served if absent")
+    threshold: Probability | Absent = Field(
         None, description="joint probability from which the picture is anomalous; the model's own if absent"
     )
     heatmap: HeatmapKind = Field("map", description="`map`: a palette PNG; `overlay`: the picture under heat; `none`")
@@ -101,6 +103,40 @@ class ScoreResponse(_Schema):
     timing_ms: Timing
 
 
+class ProblemBody(_Schema):
+    """RFC 9457 problem."""
+
+    type: str = Field(description="stable identifier of the kind of problem", examples=["urn:duet:problem:too-many-pixels"])
+    title: str
+    status: int
+    detail: str = Field(description="what is wrong with this request, and the remedy")
+    instance: str = Field(description="path of the request")
+
+
+class BatchScored(_Schema):
+    """One picture of a batch, scored."""
+
+    index: int = Field(ge=0, description="place of the picture in the form, from 0")
+    filename: str | None = Field(description="as the form has it; null if it gives none")
+    result: ScoreResponse = Field(description="what `/score` answers")
+
+
+class BatchRefused(_Schema):
+    """One picture of a batch, refused; the others are answered all the same."""
+
+    index: int = Field(ge=0, description="place of the picture in the form, from 0")
+    filename: str | None = Field(description="as the form has it; null if it gives none")
+    error: ProblemBody = Field(description="what `/score` would have answered for this picture alone")
+
+
+class BatchResponse(_Schema):
+    """What the pictures of a batch scored."""
+
+    id: str = Field(description="the request's X-Request-ID")
+    model: ModelReference
+    results: list[BatchScored | BatchRefused] = Field(description="one entry a picture, in the order of the form")
+
+
 class LoadedVersion(_Schema):
     """A version in memory."""
 
@@ -140,13 +176,3 @@ class Health(_Schema):
     """A state of the service that is well."""
 
     status: Literal["live", "ready"]
-
-
-class ProblemBody(_Schema):
-    """RFC 9457 problem."""
-
-    type: str = Field(description="stable identifier of the kind of problem", examples=["urn:duet:problem:too-many-pixels"])
-    title: str
-    status: int
-    detail: str = Field(description="what is wrong with this request, and the remedy")
-    instance: str = Field(description="path of the request")

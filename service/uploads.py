@@ -1,81 +1,142 @@
-"""The picture's bytes out of a request: raw body or one multipart field, limited while it is read."""
+"""Pictures' bytes out of a request: the raw body, or the fields of a form. Limited while they are read, never put on disk."""
 
 from __future__ import annotations
 
-import asyncio
 import reprlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import cast
 
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.requests import Request
 
-from .errors import BadParameterError, MalformedBodyError, TooManyBytesError, UnsupportedContentTypeError
+from .errors import (
+    BadParameterError,
+    MalformedBodyError,
+    TooManyBytesError,
+    TooManyImagesError,
+    UnsupportedContentTypeError,
+)
 
 FIELD = "image"
-_PIECE = 256 * 1024  # bytes
+_FORM = "multipart/form-data"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One encoded picture, and the name that its form gives it."""
+
+    data: bytes
+    filename: str | None = None
 
 
 async def read_image(request: Request, max_bytes: int) -> bytes:
-    """The encoded picture of a scoring request.
+    """The encoded picture of a request that holds one.
 
     Raises UnsupportedContentTypeError, TooManyBytesError, MalformedBodyError, ClientDisconnect, and BadParameterError for a
     form with other than one field `image`.
     """
-    content_type = request.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
-    if content_type == "multipart/form-data":
-        return await _image_field(request, await read_body(request, max_bytes))
+    content_type = _content_type(request)
+    if content_type == _FORM:
+        try:
+            (upload,) = await _read_form(request, max_bytes, max_images=1)
+        except TooManyImagesError as error:
+            raise BadParameterError(f"the form must have one field '{FIELD}': POST /score/batch takes many") from error
+        return upload.data
     if content_type == "application/octet-stream" or content_type.startswith("image/"):
         return await read_body(request, max_bytes)
     raise UnsupportedContentTypeError(
-        f"Content-Type '{content_type}' is not accepted: send image/*, application/octet-stream or multipart/form-data"
+        f"Content-Type '{content_type}' is not accepted: send image/*, application/octet-stream or {_FORM}"
     )
+
+
+async def read_images(request: Request, max_bytes: int, max_images: int) -> list[Upload]:
+    """The encoded pictures of a form, at least one; `max_bytes` limits all of them together.
+
+    Raises as `read_image` does, and TooManyImagesError.
+    """
+    content_type = _content_type(request)
+    if content_type != _FORM:
+        raise UnsupportedContentTypeError(f"Content-Type '{content_type}' is not accepted: send {_FORM}")
+    return await _read_form(request, max_bytes, max_images)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """All of a request's body; raises TooManyBytesError as soon as it is too long, and ClientDisconnect."""
-    refusal = TooManyBytesError(f"the body exceeds {max_bytes} bytes (DUET_MAX_BYTES): send a smaller or compressed picture")
+    return b"".join([chunk async for chunk in _limited(request, max_bytes)])
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "application/octet-stream").split(";")[0].strip().lower()
+
+
+async def _limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body as it arrives."""
+    refusal = TooManyBytesError(f"the body exceeds {max_bytes} bytes (DUET_MAX_BYTES): send less, or compressed pictures")
     if int(request.headers.get("content-length", 0)) > max_bytes:
         raise refusal
-    chunks, length = [], 0
+    size = 0
     async for chunk in request.stream():
-        chunks.append(chunk)
-        length += len(chunk)
-        if length > max_bytes:
+        size += len(chunk)
+        if size > max_bytes:
             raise refusal
-    return b"".join(chunks)
+        yield chunk
 
 
-async def _image_field(request: Request, body: bytes) -> bytes:
-    async def stream() -> AsyncGenerator[bytes, None]:
-        for start in range(0, len(body), _PIECE):
-            yield body[start : start + _PIECE]
-            await asyncio.sleep(0)  # the other requests go on while a large form is taken apart
-
-    _, parameters = parse_options_header(request.headers["content-type"])
-    if parameters.get(b"charset", b"utf-8").lower() != b"utf-8":  # some of Python's codecs take minutes, others raise
-        raise MalformedBodyError("a multipart/form-data body has no charset but utf-8: leave the parameter out")
-    parser = MultiPartParser(request.headers, stream())
-    parser.spool_max_size = len(body) + 1  # already in memory and limited: never to disk
+async def _read_form(request: Request, max_bytes: int, max_images: int) -> list[Upload]:
+    boundary = parse_options_header(request.headers.get("content-type"))[1].get(b"boundary")
+    if not boundary:
+        raise MalformedBodyError(f"Content-Type: {_FORM} names no boundary")
+    form = _Form(max_images)
     try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise MalformedBodyError(f"not a multipart/form-data body: {error.message}") from error
-    try:
-        return await _only_image(form)
-    finally:
-        await form.close()
+        parser = FormParser(
+            _FORM,
+            form.add_field,
+            form.add_file,
+            form.end,
+            boundary=boundary,
+            config={"MAX_MEMORY_FILE_SIZE": max_bytes},
+        )
+        async for chunk in _limited(request, max_bytes):
+            parser.write(chunk)
+    except FormParserError as error:
+        raise MalformedBodyError(f"not a {_FORM} body: {error}") from error
+    if not form.complete:
+        raise MalformedBodyError(f"the {_FORM} body ends before its last boundary")
+    if not form.uploads:
+        raise BadParameterError(f"the form has no field '{FIELD}': send the picture in one")
+    return form.uploads
 
 
-async def _only_image(form: FormData) -> bytes:
-    fields = form.multi_items()
-    if not fields:
-        raise MalformedBodyError("the multipart/form-data body ends before its first field does")
-    names = [name for name, _ in fields]
-    if names != [FIELD]:
-        raise BadParameterError(f"the form must have one field '{FIELD}', not {reprlib.repr(names)}")
-    part = fields[0][1]
-    if not isinstance(part, UploadFile):
-        raise BadParameterError(f"the form's field '{FIELD}' must be a file: give it a filename")
-    return await part.read()
+class _Form:
+    """Collects the pictures of a form. A picture may come with a filename or without, which the parser tells apart."""
+
+    def __init__(self, max_images: int) -> None:
+        self.uploads: list[Upload] = []
+        self.complete = False
+        self._max_images = max_images
+
+    def add_field(self, field: Field) -> None:
+        self._add(field.field_name, Upload(field.value or b""))
+
+    def add_file(self, file: File) -> None:
+        content = cast(BytesIO, file.file_object)  # a form is never larger than what the parser keeps in memory
+        name = file.file_name
+        self._add(file.field_name, Upload(content.getvalue(), None if name is None else _text(name)))
+
+    def end(self) -> None:
+        self.complete = True
+
+    def _add(self, name: bytes | None, upload: Upload) -> None:
+        if name != FIELD.encode():
+            raise BadParameterError(f"the form must have fields '{FIELD}' alone, not {reprlib.repr(_text(name or b''))}")
+        if len(self.uploads) == self._max_images:
+            raise TooManyImagesError(f"the form has more than {self._max_images} pictures: send them in several requests")
+        self.uploads.append(upload)
+
+
+def _text(header: bytes) -> str:
+    """UTF-8, as RFC 7578 has it; what is not comes back with replacement characters."""
+    return header.decode(errors="replace")

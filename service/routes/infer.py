@@ -11,7 +11,7 @@ from ..access import limit_rate
 from ..batcher import Inference
 from ..disconnect import while_connected
 from ..loaded_model import LoadedModel
-from ..metering import MeteredRoute, TimeoutHeader, start
+from ..metering import MeteredRoute
 from ..open_inference.compression import Coding, chosen_coding, compress, inflate
 from ..open_inference.inference import infer
 from ..open_inference.messages import InferRequest, InferResponse
@@ -20,6 +20,7 @@ from ..open_inference.wire import Output, read_message, write_answer
 from ..openapi import json_body, protocol_errors
 from ..progress import Progress
 from ..runtime import runtime_of
+from ..scoring_request import TimeoutHeader, begin
 from ..settings import Settings
 from ..uploads import read_body
 
@@ -76,7 +77,7 @@ class _Call:
 
 
 async def _infer(request: Request, name: str, version: str | None, length: str | None, timeout_ms: int | None) -> Response:
-    progress, repository = start(request, timeout_ms), runtime_of(request).repository
+    progress, repository = begin(request, timeout_ms), runtime_of(request).repository
     request.state.model = repository.ensure_room(name, version)
     async with progress.within_deadline():
         body = await read_body(request, runtime_of(request).settings.max_bytes)

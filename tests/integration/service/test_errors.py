@@ -15,6 +15,11 @@ PICTURE = encode(grey())
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
+def form_of(picture: bytes) -> bytes:
+    """A form's one field, without the last boundary."""
+    return b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + picture + b"\r\n"
+
+
 def check_problem(answer: httpx.Response, status: int, slug: str) -> None:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -38,8 +43,13 @@ def check_problem(answer: httpx.Response, status: int, slug: str) -> None:
         (400, "unreadable-image", {"files": {"image": b""}}),
         (400, "malformed-body", {"content": b"--x\r\nrubbish", "headers": FORM}),
         (400, "malformed-body", {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}),
+        (400, "malformed-body", {"content": b"--x\r\n\r\nno name\r\n--x--\r\n", "headers": FORM}),
+        (400, "malformed-body", {"content": form_of(PICTURE) + b"--x\r\nContent-Disp", "headers": FORM}),
         (404, "unknown-model", {"content": PICTURE, "params": {"model": "other"}}),
         (404, "unknown-model", {"content": PICTURE, "params": {"version": "4"}}),
+        (406, "not-acceptable", {"content": PICTURE, "headers": {"Accept": "text/html"}}),
+        (406, "not-acceptable", {"content": PICTURE, "headers": {"Accept": "image/png;q=0, application/json;q=0"}}),
+        (406, "not-acceptable", {"content": PICTURE, "headers": {"Accept": "text/html"}, "params": {"heatmap": "none"}}),
         (413, "too-many-bytes", {"content": bytes(300_001)}),
         (413, "too-many-bytes", {"files": {"image": bytes(300_001)}}),
         (413, "too-many-pixels", {"content": encode(np.zeros((401, 500), dtype=np.uint8))}),
@@ -58,6 +68,7 @@ def check_problem(answer: httpx.Response, status: int, slug: str) -> None:
         (422, "bad-parameter", {"content": PICTURE, "headers": {"X-Request-Timeout-Ms": "soon"}}),
         (422, "bad-parameter", {"content": PICTURE, "headers": {"Accept": "image/png"}, "params": {"heatmap": "none"}}),
         (422, "bad-parameter", {"files": {"picture": PICTURE}}),
+        (422, "bad-parameter", {"content": b"--x--\r\n", "headers": FORM}),
         (422, "bad-parameter", {"files": [("image", PICTURE), ("image", PICTURE)]}),
         (422, "bad-parameter", {"files": {"image": PICTURE}, "data": {"threshold": "0.5"}}),
     ],

@@ -95,18 +95,18 @@ END = b"\r\n--x--\r\n"
 @pytest.mark.parametrize(
     ("status", "slug", "parameters", "body"),
     [
-        (400, "malformed-body", "", (DISPOSITION + b"\r\n\r\n") * 4000 + b"--x--\r\n"),
-        (400, "malformed-body", "", (TEXT + b"\r\n") * 4000 + b"--x--\r\n"),
+        (422, "bad-parameter", "", (DISPOSITION + b"\r\n\r\n") * 4000 + b"--x--\r\n"),
+        (422, "bad-parameter", "", (TEXT + b"\r\n") * 4000 + b"--x--\r\n"),
         (400, "malformed-body", "", DISPOSITION + b"X-Many: x\r\n" * 20_000 + b"\r\n" + PICTURE + END),
         (400, "malformed-body", "", DISPOSITION + b"X-Long: " + b"x" * 200_000 + b"\r\n\r\n" + PICTURE + END),
         (400, "malformed-body", "", b"--x\r\n" * 40_000),
         (400, "malformed-body", "", b'--x\r\nContent-Disposition: form-data; name="' + b"x" * 200_000 + b'"\r\n\r\n' + END),
         (400, "malformed-body", "x" * 10_000, DISPOSITION + b"\r\n" + PICTURE + END),
-        # Python decodes this one in quadratic time, and that one never.
-        (400, "malformed-body", "; charset=punycode", TEXT + b"a" * 200_000 + END),
-        (400, "malformed-body", "; charset=undefined", TEXT + b"a" + END),
+        # Python would decode this one in quadratic time, and that one never: a picture is no text.
+        (400, "unreadable-image", "; charset=punycode", TEXT + b"a" * 200_000 + END),
+        (400, "unreadable-image", "; charset=undefined", TEXT + b"a" + END),
         (422, "bad-parameter", "", b'--x\r\nContent-Disposition: form-data; name="' + b"x" * 4000 + b'"\r\n\r\n' + END),
-        (422, "bad-parameter", "; charset=UTF-8", TEXT + b"\xff" * 200_000 + END),
+        (400, "unreadable-image", "; charset=UTF-8", TEXT + b"\xff" * 200_000 + END),
     ],
 )
 def test_hostile_form(service: ServiceProcess, status: int, slug: str, parameters: str, body: bytes) -> None:

@@ -42,7 +42,7 @@ def test_description_covers_every_answer(client: httpx.Client) -> None:
     assert client.get("/docs").status_code == 200
     description = client.get("/openapi.json").json()
     score = description["paths"]["/score"]["post"]
-    assert set(score["responses"]) == {"200", "400", "401", "404", "413", "415", "422", "429", "500", "503", "504"}
+    assert set(score["responses"]) == {"200", "400", "401", "404", "406", "413", "415", "422", "429", "500", "503", "504"}
     assert set(score["responses"]["200"]["content"]) == {"application/json", "image/png"}
     assert set(score["requestBody"]["content"]) == {"image/*", "application/octet-stream", "multipart/form-data"}
     for status, response in score["responses"].items():

@@ -22,12 +22,6 @@ def service(models: Path, tmp_path: Path) -> Iterator[ServiceProcess]:
         yield service
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(8) as pool:
-        yield pool
-
-
 def test_scores_do_not_depend_on_what_shares_the_batch(service: ServiceProcess, pool: ThreadPoolExecutor) -> None:
     pictures = [encode(noise(seed, height=70, width=90) // np.array((1, 1, 2), dtype=np.uint8)) for seed in range(3)]
     alone = [service.client.post("/score", content=picture).json() for picture in pictures]

@@ -125,12 +125,29 @@ def test_accept_png_answers_the_heatmap_itself(client: httpx.Client) -> None:
         assert float(answer.headers[f"x-duet-{branch}-score"]) == body["raw"][branch]
 
 
-@pytest.mark.parametrize(
-    "accept", ["*/*", "application/json", "image/png, application/json", "text/html, image/png, */*;q=0.1"]
-)
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "image/png, application/json", "image/png;q=0.5, */*;q=0.6"])
 def test_other_clients_get_json(client: httpx.Client, accept: str) -> None:
     answer = client.post("/score", content=encode(grey()), headers={"Accept": accept})
     assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "accept", ["image/png", "IMAGE/PNG", "image/*", "text/html, image/png, */*;q=0.1", "application/json;q=0.5, image/png"]
+)
+def test_clients_that_prefer_a_picture_get_it(client: httpx.Client, accept: str) -> None:
+    answer = client.post("/score", content=encode(grey()), headers={"Accept": accept})
+    assert answer.headers["content-type"] == "image/png"
+
+
+def test_client_that_takes_json_too_gets_it_where_there_is_no_heatmap(client: httpx.Client) -> None:
+    headers = {"Accept": "image/png, application/json;q=0.1"}
+    answer = client.post("/score", content=encode(grey()), headers=headers, params={"heatmap": "none"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+
+
+@pytest.mark.parametrize("filename", [None, "part.jpg", '../Прокладка "3".png'])
+def test_filename_of_the_form_does_not_matter(client: httpx.Client, filename: str | None) -> None:
+    assert client.post("/score", files={"image": (filename, encode(grey()))}).status_code == 200
 
 
 def test_request_id_is_echoed_or_made(client: httpx.Client) -> None:
