@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..errors import BadTensorError
 from ..images import Pixels
 from ..model_format import INPUT, ModelMetadata, output_shape
@@ -10,6 +12,7 @@ from .tensors import bytes_from_binary, uint8_from_binary, uint8_from_json
 from .wire import Message, Output
 
 ENCODED_INPUT = "encoded_image"
+MAX_JSON_VALUES = 2**20  # sixteen maps; to write more holds up every other request
 
 Picture = Pixels | memoryview  # model input [H, W, 3], or the bytes of a picture file
 
@@ -63,8 +66,21 @@ def read_pictures(message: Message, metadata: ModelMetadata, most: int) -> list[
     raise BadTensorError(f"the model has no input '{tensor.name}': send '{INPUT}', or '{ENCODED_INPUT}' in its place")
 
 
-def read_outputs(request: InferRequest, metadata: ModelMetadata) -> list[Output]:
-    """The outputs to answer, in the order asked for; raises BadTensorError for unknown or repeated ones."""
+def read_outputs(request: InferRequest, metadata: ModelMetadata, pictures: int) -> list[Output]:
+    """The outputs to answer for so many pictures, in the order asked for.
+
+    Raises BadTensorError for unknown or repeated ones, and for more than MAX_JSON_VALUES numbers as JSON.
+    """
+    outputs = _chosen_outputs(request, metadata)
+    values = pictures * sum(math.prod(output_shape(output.name)) for output in outputs if not output.binary)
+    if values > MAX_JSON_VALUES:
+        raise BadTensorError(
+            f"{values} numbers as JSON are over the limit of {MAX_JSON_VALUES}: ask for outputs as binary data"
+        )
+    return outputs
+
+
+def _chosen_outputs(request: InferRequest, metadata: ModelMetadata) -> list[Output]:
     as_binary = request.parameters.binary_data_output
     if not request.outputs:
         return [Output(name, as_binary) for name in metadata.outputs()]

@@ -104,8 +104,8 @@ async def _answer(request: Request, model: LoadedModel, body: bytes, length: str
 
 def _read(body: bytes, coding: str, length: str | None, model: LoadedModel, settings: Settings) -> _Call:
     message = read_message(inflate(body, coding, settings.max_bytes), length)
-    outputs = read_outputs(message.request, model.metadata)
-    return _Call(message.request, read_pictures(message, model.metadata, settings.max_queue), outputs)
+    pictures = read_pictures(message, model.metadata, settings.max_queue)
+    return _Call(message.request, pictures, read_outputs(message.request, model.metadata, len(pictures)))
 
 
 def _write(call: _Call, model: LoadedModel, inferences: list[Inference], coding: Coding | None) -> Response:

@@ -50,7 +50,7 @@ def pixels_input(*pictures: Pixels, binary: bool = True) -> triton.InferInput:
 
 
 def files_input(*files: bytes, column: bool = False) -> triton.InferInput:
-    batch = np.array([*files, None], dtype=object)[:-1].reshape((-1, 1) if column else -1)
+    batch = np.array(files, dtype=object).reshape((-1, 1) if column else -1)
     tensor = triton.InferInput("encoded_image", list(batch.shape), "BYTES")
     return tensor.set_data_from_numpy(batch)
 

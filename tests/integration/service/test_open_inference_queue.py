@@ -35,7 +35,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def message(*files: bytes, timeout: int | None = None) -> tuple[bytes, dict[str, str]]:
     """Body and headers of a request with these picture files."""
     tensor = triton.InferInput("encoded_image", [len(files)], "BYTES")
-    tensor.set_data_from_numpy(np.array([*files, None], dtype=object)[:-1])
+    tensor.set_data_from_numpy(np.array(files, dtype=object))
     body, length = triton.InferenceServerClient.generate_request_body([tensor], timeout=timeout)
     return body, {"Inference-Header-Content-Length": str(length)}
 
@@ -62,6 +62,7 @@ def test_full_queue_admits_all_pictures_of_a_request_or_none(service: ServicePro
     assert unread.status_code == 503  # a full queue does not even parse
     assert [request.result().status_code for request in (busy, *waiting)] == [200] * 4
     assert service.metric("duet_images_total") == 4
+    assert infer(service, *[encode(grey())] * 3).status_code == 200  # as many as the queue holds
 
 
 def test_deadline_of_the_message_is_in_microseconds(service: ServiceProcess, pool: ThreadPoolExecutor) -> None:

@@ -123,7 +123,18 @@ def test_exactly_one_input(inputs: tuple[dict[str, Any], ...]) -> None:
 )
 def test_outputs_that_the_model_has_not(names: list[str], reason: str) -> None:
     with pytest.raises(BadTensorError, match=reason):
-        read_outputs(message(IMAGE, outputs=[{"name": name} for name in names]).request, METADATA)
+        read_outputs(message(IMAGE, outputs=[{"name": name} for name in names]).request, METADATA, pictures=1)
+
+
+def test_more_numbers_than_json_should_carry() -> None:
+    as_json = message(IMAGE).request
+    assert len(read_outputs(as_json, METADATA, pictures=15)) == 7
+    with pytest.raises(BadTensorError, match="ask for outputs as binary data"):
+        read_outputs(as_json, METADATA, pictures=16)
+    without_maps = message(
+        IMAGE, outputs=[{"name": "anomaly_map", "parameters": {"binary_data": True}}, {"name": "joint_score"}]
+    )
+    assert len(read_outputs(without_maps.request, METADATA, pictures=1000)) == 2
 
 
 def test_a_model_of_one_branch_has_its_outputs_alone() -> None:
