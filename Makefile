@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve training test lint types lock debian-packages
+.PHONY: help serve training test test-long lint types lock debian-packages
 
 PYTHON ?= python3
 VENV := .venv
@@ -21,6 +21,9 @@ training: $(VENV)/.training-$(RUNTIME) ## install what duet-train needs (torch a
 
 test: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run every test
 	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-long: $(VENV)/.dev-$(RUNTIME) ## run the tests that take minutes
+	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev-$(RUNTIME) ## check style and formatting
 	@$(VENV)/bin/ruff check

@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 
 from fastapi import Request
 
+from .errors import OutOfMemoryError
 from .metrics import Metrics
 from .repository import Repository
 from .settings import Settings
@@ -35,8 +36,11 @@ class Runtime:
         return not self.draining and self.repository.ready
 
     async def in_pool(self, function: Callable[[], T]) -> T:
-        """Run a function on a thread for pictures; cancelling it drops what has not started."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+        """Run a function on a thread for pictures; cancelling it drops what has not started. Raises OutOfMemoryError."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+        except MemoryError as error:
+            raise OutOfMemoryError("no memory is left for this picture: send it again later, or a smaller one") from error
 
     def close(self) -> None:
         """Unload the models and end the threads; blocks."""
