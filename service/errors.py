@@ -105,6 +105,10 @@ class NoModelError(ServiceError):
     """The model is still loading, or its engine has died."""
 
 
+class OutOfMemoryError(ServiceError):
+    """This machine has no memory left for the picture, however well-formed it is."""
+
+
 class DeadlineError(ServiceError):
     """The deadline passed before the answer was there."""
 
@@ -160,6 +164,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     QueueFullError: Problem(503, "queue-full", "Queue full", retry_after=1),
     DrainingError: Problem(503, "draining", "Shutting down", retry_after=5),
     NoModelError: Problem(503, "no-model", "No model is ready", retry_after=2),
+    OutOfMemoryError: Problem(503, "out-of-memory", "Out of memory", retry_after=5),
     DeadlineError: Problem(504, "deadline-passed", "Deadline passed"),
 }
 

@@ -6,6 +6,7 @@ becomes 255), so that no pixel depends on the others. Transparent pixels are lai
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from .model_format import Shape
+from .picture_headers import MAX_EXIF_BYTES, excess, webp_canvas
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -21,8 +23,11 @@ FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 # decode_image checks its own limit before it decodes; Pillow's would be a second one, and fixed.
 Image.MAX_IMAGE_PIXELS = None
 
+# Pillow warns of what it then reads or refuses. Python would keep each distinct text for ever, and damaged files make many.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
+_UPRIGHT: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -35,6 +40,10 @@ _UPRIGHT = {
 _BITS_TAG = 258
 _PHOTOMETRIC_TAG = 262
 _WHITE_IS_ZERO = 0
+_TILE_TAGS = (322, 323)  # width and height
+_DIRECTORY_TAGS = (0x8769, 0x8825, 0xA005)  # EXIF, GPS, interoperability
+_RUN_LENGTH = (1, 2)  # compressions of BMP
+_FAX = ("tiff_ccitt", "group3", "group4", "tiff_raw_16")  # compressions of TIFF
 
 # Only to tell "a format not accepted" from "not an image".
 _OTHER_FORMATS = {
@@ -71,20 +80,22 @@ class TooManyPixelsError(ImageError):
 def decode_image(data: bytes, max_pixels: int) -> Pixels:
     """Decode JPEG, PNG, BMP, TIFF or WebP to RGB uint8 [H, W, 3]; H and W are those of the upright picture.
 
-    Raises UnreadableImageError, UnsupportedImageError, or TooManyPixelsError if width times height exceeds `max_pixels`.
+    Raises UnreadableImageError, UnsupportedImageError, TooManyPixelsError if width times height exceeds `max_pixels`, or
+    MemoryError where the machine has too little for an honest picture.
     """
     if not data:
         raise UnreadableImageError("the picture is empty: 0 bytes")
+    if reason := excess(data):
+        raise UnreadableImageError(reason)
+    if canvas := webp_canvas(data):
+        _check_pixels("picture", *canvas, max_pixels)
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise TooManyPixelsError(
-                    f"the picture has {width} x {height} = {width * height} pixels; the limit is {max_pixels}"
-                )
+            _check_pixels("picture", *image.size, max_pixels)
+            _check_cost(image, max_pixels)
             image.load()
             # After load(): PNG may hold EXIF behind its pixels, and Pillow turns a TIFF itself.
-            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            orientation = _orientation(image)
             eight_bit = _eight_bit(image)
     except (ImageError, MemoryError):
         raise
@@ -94,7 +105,8 @@ def decode_image(data: bytes, max_pixels: int) -> Pixels:
         raise UnreadableImageError(f"not a readable picture: send {_accepted()}") from error
     except Exception as error:  # damaged bytes make Pillow raise OSError, SyntaxError, struct.error, and many more
         raise UnreadableImageError(f"the picture is truncated or damaged: {error}") from error
-    upright = eight_bit.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else eight_bit
+    turn = _UPRIGHT.get(orientation)
+    upright = eight_bit if turn is None else eight_bit.transpose(turn)
     return np.asarray(_opaque_rgb(upright))
 
 
@@ -112,6 +124,39 @@ def resize_square(pixels: Pixels, size: int) -> Pixels:
     return model_input(pixels, (size, size))
 
 
+def _check_pixels(what: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise TooManyPixelsError(f"the {what} has {width} x {height} = {width * height} pixels; the limit is {max_pixels}")
+
+
+def _check_cost(image: Image.Image, max_pixels: int) -> None:
+    """Refuse, or forbid Pillow, what costs more than the number of pixels says."""
+    if image.format == "BMP" and image.info.get("compression") in _RUN_LENGTH:  # Pillow decodes it in Python, for seconds
+        raise UnsupportedImageError("run-length compressed BMP is not accepted: save it uncompressed, or as PNG")
+    if image.format == "TIFF":
+        if image.info.get("compression") in _FAX:  # of damaged ones libtiff prints a line a row, into the service's log
+            raise UnsupportedImageError("fax-compressed TIFF is not accepted: save it with another compression, or as PNG")
+        width, height = (_tag(image, tag, 0) for tag in _TILE_TAGS)  # a tile is decoded whole, however small the picture
+        if not (isinstance(width, int) and isinstance(height, int)):
+            raise UnreadableImageError(f"the TIFF's tiles have no valid size: {width} x {height}")
+        _check_pixels("TIFF's tile", width, height, max_pixels)
+        exif = image.getexif()
+        for tag in _DIRECTORY_TAGS:  # load() would decode every tag of them
+            if tag in exif:
+                del exif[tag]
+
+
+def _orientation(image: Image.Image) -> object:
+    if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
+        raise UnreadableImageError(f"the picture has more than {MAX_EXIF_BYTES} bytes of EXIF: save it anew")
+    return image.getexif().get(_ORIENTATION_TAG, 1)
+
+
+def _tag(image: Image.Image, tag: int, default: object) -> object:
+    """A tag of a TIFF."""
+    return image.tag_v2.get(tag, default)  # type: ignore[attr-defined]
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Pillow reduces deep colour itself, to the high byte; deep grey is left to us."""
     if image.mode in ("I", "F"):
@@ -121,10 +166,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     bits, white_is_zero = 16, False
     if image.format == "TIFF":
-        tags: dict[int, object] = dict(image.tag_v2)  # type: ignore[attr-defined]
-        declared = tags.get(_BITS_TAG, (16,))
+        declared = _tag(image, _BITS_TAG, (16,))
         bits = int(declared[0]) if isinstance(declared, tuple) else 16
-        white_is_zero = tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO
+        white_is_zero = _tag(image, _PHOTOMETRIC_TAG, None) == _WHITE_IS_ZERO
     high_byte = (values >> (bits - 8)).astype(np.uint8)
     return Image.fromarray(255 - high_byte if white_is_zero else high_byte)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from .errors import OutOfMemoryError
+
 T = TypeVar("T")
 
 
@@ -36,8 +38,14 @@ class PicturePool:
         return sum(began < long_ago for began in list(self._running.values())) >= self._threads
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Run a function on a thread; cancelling it drops what has not started. What has started cannot be stopped."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._timed, function)
+        """Run a function on a thread; cancelling it drops what has not started. What has started cannot be stopped.
+
+        Raises OutOfMemoryError, and whatever the function raises.
+        """
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._timed, function)
+        except MemoryError as error:
+            raise OutOfMemoryError("no memory is left for this picture: send it again later, or a smaller one") from error
 
     def close(self) -> None:
         """Take no more work, and do not wait for what runs."""

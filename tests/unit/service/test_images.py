@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
-from io import BytesIO
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,6 +23,7 @@ from service.images import (
     model_input,
     resize_square,
 )
+from tests.hostile_pictures import exif, grey_tiff, png, run_length_bmp, save, tiff, tiled_tiff
 from tests.pictures import encode, noise
 
 LIMIT = 1_000_000
@@ -32,41 +33,10 @@ fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 HIGH_BYTES = [[0, 0, 0], [1, 128, 255]]
 
 
-def save(image: Image.Image, format_: str, **options: object) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, format_, **options)
-    return buffer.getvalue()
-
-
-def png(samples: npt.NDArray[np.uint16], colour_type: int) -> bytes:
-    """A 16-bit PNG [H, W, channels], which Pillow reads, but does not write in colour."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    height, width = samples.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def tiff(samples: bytes, width: int, height: int, bits: int, order: str, photometric: int) -> bytes:
+def deep_tiff(samples: bytes, width: int, height: int, bits: int, order: str, photometric: int) -> bytes:
     """An uncompressed grey TIFF of any depth and byte order."""
-    short_shift = 16 if order == ">" else 0
-    entries = [
-        (256, 4, width),
-        (257, 4, height),
-        (258, 3, bits << short_shift),
-        (259, 3, 1 << short_shift),
-        (262, 3, photometric << short_shift),
-        (273, 4, 8),
-        (277, 3, 1 << short_shift),
-        (278, 4, height),
-        (279, 4, len(samples)),
-    ]
-    start = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(order + "I", 8 + len(samples)) + samples
-    directory = b"".join(struct.pack(order + "HHII", tag, kind, 1, value) for tag, kind, value in entries)
-    return start + struct.pack(order + "H", len(entries)) + directory + bytes(4)
+    strip = [(273, 4, 1, -1), (278, 4, 1, height), (279, 4, 1, len(samples))]
+    return tiff(grey_tiff(width, height, *strip, bits=bits, photometric=photometric), samples, order)
 
 
 @pytest.mark.parametrize("format_", ["PNG", "BMP", "TIFF"])
@@ -136,13 +106,13 @@ def test_sixteen_bit_png_with_alpha() -> None:
 
 @pytest.mark.parametrize(("order", "photometric"), [("<", 1), (">", 1), ("<", 0)])
 def test_sixteen_bit_tiff_of_either_byte_order_and_polarity(order: str, photometric: int) -> None:
-    data = tiff(DEEP.astype(f"{order}u2").tobytes(), 3, 2, 16, order, photometric)
+    data = deep_tiff(DEEP.astype(f"{order}u2").tobytes(), 3, 2, 16, order, photometric)
     expected = np.array(HIGH_BYTES) if photometric == 1 else 255 - np.array(HIGH_BYTES)
     np.testing.assert_array_equal(decode_image(data, LIMIT)[:, :, 0], expected)
 
 
 def test_twelve_bit_tiff_is_scaled_by_twelve_bits() -> None:
-    data = tiff(bytes([0x00, 0x0F, 0xFF]), 2, 1, 12, "<", 1)  # 0x000, 0xfff
+    data = deep_tiff(bytes([0x00, 0x0F, 0xFF]), 2, 1, 12, "<", 1)  # 0x000, 0xfff
     assert decode_image(data, LIMIT)[0, :, 0].tolist() == [0, 255]
 
 
@@ -259,6 +229,56 @@ def _decodes_or_refuses(data: bytes) -> None:
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3
+
+
+def test_tile_of_a_tiff_counts_as_pixels() -> None:
+    assert decode_image(tiled_tiff(64, zlib.compress(bytes(64 * 64))), 64 * 64).shape == (20, 24, 3)
+    with pytest.raises(TooManyPixelsError, match="tile has 64 x 64 = 4096 pixels; the limit is 4095"):
+        decode_image(tiled_tiff(64, zlib.compress(bytes(64 * 64))), 64 * 64 - 1)
+
+
+def test_tile_of_a_tiff_without_a_valid_size() -> None:
+    tile = [(322, 1, 1, 16), (323, 4, 1, 16), (324, 4, 1, -1), (325, 4, 1, 8)]
+    with pytest.raises(UnreadableImageError, match="no valid size"):
+        decode_image(tiff(grey_tiff(8, 8, *tile, compression=8), bytes(8)), LIMIT)
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt"])
+def test_fax_compression_is_refused(compression: str) -> None:
+    with pytest.raises(UnsupportedImageError, match="fax"):
+        decode_image(save(Image.new("1", (8, 8)), "TIFF", compression=compression), LIMIT)
+
+
+def test_run_length_compressed_bmp_is_refused() -> None:
+    with pytest.raises(UnsupportedImageError, match="run-length"):
+        decode_image(run_length_bmp(8, 8, b"\x08\x01\0\0" * 8 + b"\0\1"), LIMIT)
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": exif(1)}])
+def test_webp_is_refused_before_its_canvas_is_allocated(options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    data = save(Image.new("RGB", (100, 70)), "WEBP", **options)
+    assert decode_image(data, 7_000).shape == (70, 100, 3)
+    monkeypatch.setattr(Image, "open", None)
+    with pytest.raises(TooManyPixelsError, match="100 x 70 = 7000 pixels; the limit is 6999"):
+        decode_image(data, 6_999)
+
+
+def test_damaged_files_leave_nothing_behind() -> None:
+    """Python keeps every distinct warning for ever; in a process of its own, because pytest changes what becomes of them."""
+    program = """
+import struct
+from PIL import TiffImagePlugin
+from service.images import ImageError, decode_image
+for tag in range(1000, 1100):
+    try:
+        decode_image(b"II*\\0" + struct.pack("<IHHHII", 8, 1, tag, 7, 1000, 2**20), 100)
+    except ImageError:
+        pass
+kept = getattr(TiffImagePlugin, "__warningregistry__", {})
+print([text for text in kept if text != "version"])
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (found.stdout, found.stderr) == ("[]\n", "")
 
 
 @pytest.mark.parametrize("shape", [(14, 14), (28, 14), (14, 42)])
