@@ -18,6 +18,7 @@ from .routes import health, infer, model_changes, open_inference, repository, sc
 from .runtime import Runtime
 from .security_headers import SecurityHeadersMiddleware
 from .settings import Settings
+from .upload_budget import UploadBudgetMiddleware
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -36,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.runtime = Runtime(settings)
     install_error_handlers(app)
+    app.add_middleware(UploadBudgetMiddleware, max_bytes=settings.max_bytes)
     app.add_middleware(RequestMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     for router in (health.router, open_inference.health_router):  # open to everybody: probes and Prometheus carry no key

@@ -97,6 +97,10 @@ class QueueFullError(ServiceError):
     """DUET_MAX_QUEUE images wait already."""
 
 
+class UploadsFullError(ServiceError):
+    """Requests' bodies fill the memory that is set aside for them."""
+
+
 class DrainingError(ServiceError):
     """The service, or the model's batcher, is shutting down."""
 
@@ -162,6 +166,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ClientDisconnect: Problem(499, "client-gone", "Client went away"),  # logged and counted; nobody is there to read it
     InferenceError: Problem(500, "inference-failed", "Inference failed"),
     QueueFullError: Problem(503, "queue-full", "Queue full", retry_after=1),
+    UploadsFullError: Problem(503, "uploads-full", "Too many uploads at once", retry_after=1),
     DrainingError: Problem(503, "draining", "Shutting down", retry_after=5),
     NoModelError: Problem(503, "no-model", "No model is ready", retry_after=2),
     OutOfMemoryError: Problem(503, "out-of-memory", "Out of memory", retry_after=5),

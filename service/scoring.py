@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .batcher import Entry, Inference
@@ -55,20 +56,19 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
     """
     with model.batcher.admit(progress.deadline) as entry:
         with progress.during("decode"):
-            pixels, inputs = await runtime.pictures.run(
-                lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_shape)
+            decoded = await runtime.pictures.run(
+                lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_shape, options)
             )
-        inference = await compute(model, entry, inputs, progress)
+        inference = await compute(model, entry, decoded.inputs, progress)
     probabilities, raw = read_scores(inference, "probability"), read_scores(inference, "score")
     threshold = model.metadata.threshold if options.threshold is None else options.threshold
     image = None
     if options.heatmap != "none" and "local" in model.metadata.branches:
         with progress.during("heatmap"):
-            image = await runtime.pictures.run(lambda: _heatmap(model, inference, pixels, options))
-    height, width = pixels.shape[:2]
+            image = await runtime.pictures.run(lambda: _heatmap(model, inference, decoded, options))
     anomalous = raw.joint >= score_threshold(threshold)
     count(model, probabilities, anomalous, progress)
-    return Scored(probabilities, raw, threshold, anomalous, width, height, image)
+    return Scored(probabilities, raw, threshold, anomalous, decoded.width, decoded.height, image)
 
 
 async def compute(model: LoadedModel, entry: Entry, inputs: Pixels, progress: Progress) -> Inference:
@@ -94,9 +94,24 @@ def count(model: LoadedModel, probabilities: BranchScores, anomalous: bool, prog
         model.metrics.anomalous.inc()
 
 
-def _decode(data: bytes, max_pixels: int, shape: Shape) -> tuple[Pixels, Pixels]:
+@dataclass(frozen=True)
+class _Decoded:
+    """What is kept of a picture while it waits: not its pixels, of which a full queue would hold gigabytes."""
+
+    inputs: Pixels
+    width: int
+    height: int
+    beneath: Callable[[], Pixels]  # what lies beneath an overlay
+
+
+def _decode(data: bytes, max_pixels: int, shape: Shape, options: ScoreOptions) -> _Decoded:
     pixels = decode_image(data, max_pixels)
-    return pixels, model_input(pixels, shape)
+    height, width = pixels.shape[:2]
+    inputs = model_input(pixels, shape)
+    if options.heatmap == "overlay" and options.heatmap_size == "model":
+        small = resize_square(pixels, MAP_SIZE)
+        return _Decoded(inputs, width, height, lambda: small)
+    return _Decoded(inputs, width, height, lambda: decode_image(data, max_pixels))
 
 
 def read_scores(inference: Inference, kind: str) -> BranchScores:
@@ -108,16 +123,15 @@ def read_scores(inference: Inference, kind: str) -> BranchScores:
     return BranchScores.model_validate(values)
 
 
-def _heatmap(model: LoadedModel, inference: Inference, pixels: Pixels, options: ScoreOptions) -> HeatmapImage:
+def _heatmap(model: LoadedModel, inference: Inference, decoded: _Decoded, options: ScoreOptions) -> HeatmapImage:
     calibration = model.metadata.calibration.pixel
     if calibration is None:
         raise InferenceError(f"model '{model.name}' has no pixel calibration")
     probability = pixel_probability(inference.outputs["anomaly_map"], calibration)
     width = height = MAP_SIZE
     if options.heatmap_size == "source":
-        height, width = pixels.shape[:2]
+        width, height = decoded.width, decoded.height
         probability = resize_map(probability, width, height)
     if options.heatmap == "map":
         return HeatmapImage(encode_map(probability), width, height)
-    beneath = pixels if options.heatmap_size == "source" else resize_square(pixels, MAP_SIZE)
-    return HeatmapImage(encode_overlay(beneath, probability), width, height)
+    return HeatmapImage(encode_overlay(decoded.beneath(), probability), width, height)
