@@ -41,8 +41,7 @@ def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> sche
         case.query = {name: _NAMES.get(name, value) for name, value in query.items()}
         case.path_parameters = {name: _NAMES.get(name, value) for name, value in (case.path_parameters or {}).items()}
     if case.operation.path.endswith("/infer"):
-        # No schema can tie a tensor's data to its shape, nor a header to the body's length: what is valid by it would be refused.
-        # Other tests post tensors.
+        # No schema can tie a tensor's data to its shape, nor a header to the body's length: what it allows would be refused.
         case.path_parameters = dict(case.path_parameters or {}) | {"model": "absent"}
     answers = case.operation.definition.raw["responses"].get("200", {}).get("content", {})
     forms = ["*/*", *(form for form in answers if form != "image/png" or query.get("heatmap") != "none")]
