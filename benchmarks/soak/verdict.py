@@ -13,7 +13,7 @@ from .server import DEADLINE
 RSS_GROWTH = 0.02
 MORE_DESCRIPTORS, MORE_THREADS = 3, 0  # open connections come and go
 AFTER_BURST = 1.0, 6.0  # seconds
-_OVERLOAD = {"503 queue-full", "504 deadline-passed"}
+_OVERLOAD = {"503 queue-full", "503 uploads-full", "504 deadline-passed"}
 _EXPECTED = {
     "good": {"200"},
     "12 megapixels": {"200"},
