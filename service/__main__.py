@@ -13,6 +13,7 @@ import uvicorn
 
 from .app import create_app
 from .http_protocol import HttpProtocol
+from .memory import give_back_freed_memory
 from .runtime import Runtime
 from .security_headers import ON_EVERY_ANSWER
 from .settings import PREFIX, Settings, SettingsError, load_settings
@@ -52,6 +53,7 @@ def main() -> None:
         print(f"duet-serve: {error}", file=sys.stderr)
         sys.exit(2)
     configure_logging(settings)
+    give_back_freed_memory()
     app = create_app(settings)
     runtime: Runtime = app.state.runtime
     config = uvicorn.Config(

@@ -13,8 +13,7 @@ import httpx
 from .records import Answer, Recording
 from .server import DEADLINE, MAX_BYTES, MODEL, SWAPPED, Server
 
-GRACE = 5.0  # seconds that an answer may be late; the machine may be busy
-_PATIENCE = DEADLINE + GRACE
+_PATIENCE = 3 * DEADLINE  # seconds; connections of a burst wait for a while before the server has looked at them
 _LOAD_SECONDS = 60.0
 SWAP = "swap: "  # begins the kinds of requests that load and unload, which have no deadline
 _TRICKLE = 2.0  # seconds that a slow body takes

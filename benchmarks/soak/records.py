@@ -57,6 +57,7 @@ class Recording:
     samples: list[Sample] = field(default_factory=list)
     bursts: list[Burst] = field(default_factory=list)
     log_errors: list[str] = field(default_factory=list)
+    slowest: float = 0.0  # seconds, of scoring requests by the server's own log
     exit_code: int | None = None
 
     @property
