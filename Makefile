@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve training test test-long test-gpu lint types lock debian-packages
+.PHONY: help serve training test test-long test-gpu audit lint types lock debian-packages
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,6 +27,11 @@ test-gpu: $(VENV)/.dev-$(RUNTIME) ## run the tests that need a CUDA device, on a
 
 test-long: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run the long forms of tests, which `make test` leaves out
 	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)
+
+audit: $(VENV)/bin/python ## look the run time's pinned versions up among known vulnerabilities (asks pypi.org)
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip --disable-pip-version-check -qq install pip-audit==2.10.1
+	@.venv-audit/bin/pip-audit --require-hashes --disable-pip --strict -r requirements/cpu.txt -r requirements/gpu.txt
 
 lint: $(VENV)/.dev-$(RUNTIME) ## check style and formatting
 	@$(VENV)/bin/ruff check

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol, which by itself waits for ever for a request to be complete, with an end to its patience."""
+"""uvicorn's HTTP protocol, which by itself waits for ever for a request to end and an answer to be read, with less patience."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Closes a connection whose client is slow to begin a request, or sends too much that is neither header nor body.
+    """Closes a connection whose client is slow to begin a request, sends no end of header, or does not read its answer.
 
-    The time runs from the connection, and from each answer, to the end of the next header; what remains of a body that was
-    answered early counts to it. A body that is being waited for is under its request's deadline instead.
+    The time of a request runs from the connection, and from each answer, to the end of the next header; what remains of a
+    body that was answered early counts to it. A body that is being waited for is under its request's deadline instead.
     """
 
     patience = 10.0  # seconds
     max_header_bytes = 64 * 1024  # give or take what one read brings
     _timer: asyncio.TimerHandle | None = None
+    _reading_timer: asyncio.TimerHandle | None = None
     _unused_bytes = 0  # since the last complete header or piece of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
@@ -30,6 +31,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the time."""
         self._stop_timer()
+        self._stop_reading_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -56,6 +58,16 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle.response_complete and not self.transport.is_closing():
             self._start_timer()
 
+    def pause_writing(self) -> None:
+        """From here on the client has to read something of its answer in each stretch of time."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """It has read enough for the rest to be sent."""
+        self._stop_reading_timer()
+        super().resume_writing()
+
     def _start_timer(self) -> None:
         self._stop_timer()
         self._timer = self.loop.call_later(self.patience, self._close)
@@ -69,3 +81,21 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             log.info("slow connection closed", address=self.client and self.client[0])
             self.transport.close()
+            self._watch_reading()  # closing waits until the client has read what is left
+
+    def _watch_reading(self) -> None:
+        self._stop_reading_timer()
+        if unread := self.transport.get_write_buffer_size():
+            self._reading_timer = self.loop.call_later(self.patience, self._check_reading, unread)
+
+    def _stop_reading_timer(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
+
+    def _check_reading(self, unread_before: int) -> None:
+        if self.transport.get_write_buffer_size() < unread_before:
+            self._watch_reading()
+        else:
+            log.info("connection cut: its client reads nothing", address=self.client and self.client[0])
+            self.transport.abort()

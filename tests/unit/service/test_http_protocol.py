@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http_protocol import HttpProtocol
 
@@ -27,17 +29,37 @@ async def slow_application(scope: Scope, receive: Receive, send: Send) -> None: 
     await send({"type": "http.response.body", "body": b"done"})
 
 
+LARGE = bytes(64 * 2**20)  # more than the buffers of both sides hold
+
+
+async def large_application(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    """Answers a lot."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(LARGE))]})
+    await send({"type": "http.response.body", "body": LARGE})
+
+
+@contextlib.asynccontextmanager
+async def serving(application: ASGIApp) -> AsyncIterator[uvicorn.Server]:
+    """A server with little patience."""
+    config = uvicorn.Config(application, port=0, http=Impatient, ws="none", lifespan="off", log_config=None)
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield server
+    server.should_exit = True
+    await running
+
+
+def port_of(server: uvicorn.Server) -> int:
+    return int(server.servers[0].sockets[0].getsockname()[1])
+
+
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     """Port of a server that answers slowly."""
-    config = uvicorn.Config(slow_application, port=0, http=Impatient, ws="none", lifespan="off", log_config=None)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    await serving
+    async with serving(slow_application) as server:
+        yield port_of(server)
 
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: duet\r\nContent-Length: 2\r\n\r\n"
@@ -65,3 +87,28 @@ async def test_connection_without_a_request_is_closed_without_a_word(port: int) 
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     assert await reader.read() == b""
     writer.close()
+
+
+async def test_client_that_reads_nothing_is_cut_off() -> None:
+    async with serving(large_application) as server:
+        connection = socket.create_connection(("127.0.0.1", port_of(server)))
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: duet\r\n\r\n")
+        while not server.server_state.connections:
+            await asyncio.sleep(0.01)
+        while server.server_state.connections:  # until the server has let go of it
+            await asyncio.sleep(0.01)
+        connection.close()
+
+
+async def test_client_that_reads_slowly_gets_all_of_its_answer() -> None:
+    """It takes many times the patience, but something is read in each stretch of it."""
+    async with serving(large_application) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server), limit=2**20)
+        writer.write(b"GET / HTTP/1.1\r\nHost: duet\r\nConnection: close\r\n\r\n")
+        received = 0
+        while data := await reader.read(2**22):
+            received += len(data)
+            await asyncio.sleep(PATIENCE / 4)
+        assert received > len(LARGE)
+        writer.close()
+        await writer.wait_closed()
