@@ -35,9 +35,9 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         redoc_url=None,
     )
-    app.state.runtime = Runtime(settings)
+    app.state.runtime = runtime = Runtime(settings)
     install_error_handlers(app)
-    app.add_middleware(UploadBudgetMiddleware, max_bytes=settings.max_bytes)
+    app.add_middleware(UploadBudgetMiddleware, budget=runtime.uploads)
     app.add_middleware(RequestMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     for router in (health.router, open_inference.health_router):  # open to everybody: probes and Prometheus carry no key

@@ -11,6 +11,7 @@ from .picture_pool import PicturePool
 from .rate_limit import RateLimit
 from .repository import Repository
 from .settings import Settings
+from .upload_budget import UploadBudget
 
 
 class Runtime:
@@ -21,6 +22,7 @@ class Runtime:
         self.metrics = Metrics()
         self.repository = Repository(settings, self.metrics)
         self.pictures = PicturePool(settings.decode_threads, settings.request_timeout_ms / 1000)
+        self.uploads = UploadBudget(settings.max_bytes)
         self.rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         self.draining = False
         self.failed = False

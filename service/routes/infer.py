@@ -74,6 +74,7 @@ class _Call:
     request: InferRequest
     pictures: list[Picture]
     outputs: list[Output]
+    inflated_bytes: int  # that its pictures are views of, beside the body itself
 
 
 async def _infer(request: Request, name: str, version: str | None, length: str | None, timeout_ms: int | None) -> Response:
@@ -96,16 +97,18 @@ async def _answer(request: Request, model: LoadedModel, body: bytes, length: str
     if call.request.parameters.timeout:
         progress.limit = min(progress.limit, call.request.parameters.timeout / 1e6)
     async with progress.within_deadline():
-        inferences = await infer(runtime, model, call.pictures, progress)
-        return await runtime.pictures.run(
-            lambda: _write(call, model, inferences, chosen_coding(headers.get("accept-encoding", "")))
-        )
+        with runtime.uploads.hold(call.inflated_bytes):
+            inferences = await infer(runtime, model, call.pictures, progress)
+        coding = chosen_coding(headers.get("accept-encoding", ""))
+        return await runtime.pictures.run(lambda: _write(call, model, inferences, coding))
 
 
 def _read(body: bytes, coding: str, length: str | None, model: LoadedModel, settings: Settings) -> _Call:
-    message = read_message(inflate(body, coding, settings.max_bytes), length)
+    inflated = inflate(body, coding, settings.max_bytes)
+    message = read_message(inflated, length)
     pictures = read_pictures(message, model.metadata, settings.max_queue)
-    return _Call(message.request, pictures, read_outputs(message.request, model.metadata, len(pictures)))
+    outputs = read_outputs(message.request, model.metadata, len(pictures))
+    return _Call(message.request, pictures, outputs, 0 if inflated is body else len(inflated))
 
 
 def _write(call: _Call, model: LoadedModel, inferences: list[Inference], coding: Coding | None) -> Response:
