@@ -83,7 +83,12 @@ def load_engines(path: Path, options: EngineOptions) -> list[Engine]:
     for device, engine in zip(options.device_ids, engines, strict=False):
         if engine.provider != engines[0].provider:
             raise EngineError(f"device {device} (DUET_DEVICE_ID) does not start, while device {first} does: take it out")
-        engine.warm_up()
+        try:
+            engine.warm_up()
+        except ModelFormatError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise ModelFormatError(f"{path}: cannot compute a black picture: {error}") from error
     return engines
 
 

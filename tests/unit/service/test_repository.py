@@ -9,7 +9,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from service.errors import ModelRefusedError, NoModelError, UnknownModelError
 from service.loaded_model import LoadedModel
@@ -17,7 +19,7 @@ from service.metrics import Metrics
 from service.repository import Repository
 from service.settings import Settings
 from tests.pictures import grey, spotted
-from tests.tiny_model import build_model, metadata, save, write_tiny_model
+from tests.tiny_model import FAILING_PIXEL, build_model, metadata, save, write_tiny_model
 
 Open = Callable[..., Awaitable[Repository]]
 
@@ -193,6 +195,15 @@ def forget_calibration(path: Path) -> None:
     save(build_model(), json.dumps(described), path)
 
 
+def fail_on_black(path: Path) -> None:
+    """The file loads, and its graph raises on the pictures of the warm-up."""
+    model = build_model()
+    for constant in model.graph.initializer:
+        if numpy_helper.to_array(constant).tolist() == [list(FAILING_PIXEL)]:
+            constant.CopyFrom(numpy_helper.from_array(np.zeros((1, 3), dtype=np.float32), constant.name))
+    save(model, metadata().model_dump_json(), path)
+
+
 @pytest.mark.parametrize(
     "harm",
     [
@@ -202,8 +213,9 @@ def forget_calibration(path: Path) -> None:
         strip_metadata,
         break_contract,
         forget_calibration,
+        fail_on_black,
     ],
-    ids=["empty", "truncated", "no model", "foreign", "out of contract", "uncalibrated"],
+    ids=["empty", "truncated", "no model", "foreign", "out of contract", "uncalibrated", "cannot compute"],
 )
 @pytest.mark.parametrize("version", [1, 2], ids=["same version", "next version"])
 async def test_a_refused_file_leaves_the_old_one_serving(
