@@ -71,8 +71,8 @@ def main() -> None:
     )
     Server(config, runtime).run()
     code = 1 if runtime.failed else 0
-    if runtime.pictures.busy:  # for requests that have been answered long since; Python would wait for them
-        log.warning("leaving pictures behind that are still being decoded", pictures=runtime.pictures.busy)
+    if runtime.left_behind:  # Python would wait for pictures, and take an engine apart while it computes
+        log.warning("leaving threads behind that still work", threads=runtime.left_behind)
         logging.shutdown()
         os._exit(code)
     sys.exit(code)

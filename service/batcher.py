@@ -23,6 +23,9 @@ from .images import Pixels
 from .metrics import ModelMetrics
 
 _STOPPED = "the model's engine has stopped: see the service's log, then restart the service"
+_STUCK = "the model's engine has computed one batch for longer than any request may take: if that lasts, restart the service"
+ENGINE_THREAD = "engine"  # its name
+_LOOK = 0.1  # seconds between two looks at an engine that closes
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -50,23 +53,36 @@ class Entry:
 class Batcher:
     """Runs engines of one model for many requests at once. `admit` and `compute` belong to the event loop."""
 
-    def __init__(self, engines: Sequence[Engine], capacity: int, max_delay: float, metrics: ModelMetrics) -> None:
-        """`capacity` bounds the images that are being decoded or wait; `max_delay` in seconds."""
-        self._capacity, self._max_delay, self._metrics = capacity, max_delay, metrics
+    def __init__(
+        self, engines: Sequence[Engine], capacity: int, max_delay: float, patience: float, metrics: ModelMetrics
+    ) -> None:
+        """`capacity` bounds the images that are being decoded or wait. `max_delay` and `patience` in seconds: no request
+        waits for longer than `patience`, so an engine that computes for longer is stuck."""
+        self._capacity, self._max_delay, self._patience, self._metrics = capacity, max_delay, patience, metrics
         self._admitted: set[Entry] = set()
         self._waiting: deque[Entry] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._alive = len(engines)
+        self._computing: dict[Engine, float] = {}  # when each began its batch, a time of time.monotonic()
         metrics.watch_queue(lambda: len(self._admitted), self._oldest_age, capacity)
-        self._threads = [threading.Thread(target=self._work, args=(e,), name="engine", daemon=True) for e in engines]
-        for thread in self._threads:
+        self._threads = {
+            engine: threading.Thread(target=self._work, args=(engine,), name=ENGINE_THREAD, daemon=True) for engine in engines
+        }
+        for thread in self._threads.values():
             thread.start()
 
     @property
-    def alive(self) -> bool:
-        """Whether an engine still answers."""
-        return self._alive > 0
+    def fault(self) -> str | None:
+        """Why no engine answers; None while one does."""
+        if not self._alive:
+            return _STOPPED
+        return _STUCK if self.stuck >= self._alive else None
+
+    @property
+    def stuck(self) -> int:
+        """Engines whose batch nobody waits for any more. One may come back: a machine that was suspended looks the same."""
+        return sum(self._is_stuck(engine) for engine in self._threads)
 
     def ensure_room(self) -> None:
         """Raise what `admit` would raise now: whoever must wait for a body asks before it reads it."""
@@ -102,16 +118,24 @@ class Batcher:
         return await entry.future
 
     def close(self) -> None:
-        """Refuse new images, compute those admitted, and end the threads; blocks until then."""
+        """Refuse new images, compute those admitted, and end the threads; blocks until then. Leaves an engine behind that is
+        stuck: what comes after must not hang with it."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
+        for engine, thread in self._threads.items():
+            while thread.is_alive() and not self._is_stuck(engine):
+                thread.join(_LOOK)
+        if self.stuck:
+            log.error("leaving an engine behind that is stuck", engines=self.stuck)
+
+    def _is_stuck(self, engine: Engine) -> bool:
+        began = self._computing.get(engine)
+        return began is not None and time.monotonic() - began > self._patience
 
     def _ensure_room(self) -> None:
-        if not self._alive:
-            raise NoModelError(_STOPPED)
+        if fault := self.fault:
+            raise NoModelError(fault)
         if self._closing:
             raise DrainingError("the model is being taken out of service: send the request again")
         if len(self._admitted) >= self._capacity:
@@ -178,13 +202,15 @@ class Batcher:
         self._metrics.batches.inc()
         self._metrics.images.inc(len(batch))
         self._metrics.batch_size.observe(len(batch))
-        started = time.monotonic()
+        self._computing[engine] = started = time.monotonic()
         try:
             outputs = engine.run([entry.pixels for entry in batch if entry.pixels is not None])
         except Exception:
             log.exception("inference failed", images=len(batch))
             _refuse(batch, InferenceError, "the model could not compute this batch; the cause is in the service's log")
             return _revive(engine)
+        finally:
+            del self._computing[engine]
         seconds = time.monotonic() - started
         for row, entry in enumerate(batch):
             part = {name: value[row] for name, value in outputs.items()}

@@ -64,6 +64,7 @@ def open_model(name: str, version: str, file: Path, size: int, settings: Setting
     engines = load_engines(file, options)
     first = engines[0]
     of_model = metrics.of_model(name, version, first.sha256, first.provider, first.metadata.teacher.source)
-    batcher = Batcher(engines, settings.max_queue, settings.max_batch_delay_ms / 1000, of_model)
-    of_model.ready.set_function(lambda: batcher.alive)
+    patience = settings.request_timeout_ms / 1000
+    batcher = Batcher(engines, settings.max_queue, settings.max_batch_delay_ms / 1000, patience, of_model)
+    of_model.ready.set_function(lambda: batcher.fault is None)
     return LoadedModel(name, version, first.provider, first.sha256, size, first.metadata, batcher, of_model)

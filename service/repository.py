@@ -73,8 +73,8 @@ class Repository:
 
     @property
     def ready(self) -> bool:
-        """Whether the start is over, something is served, and the engine of every loaded model is alive."""
-        return self._started and bool(self._served) and all(model.batcher.alive for model in self._in_memory())
+        """Whether the start is over, something is served, and every loaded model has an engine that answers."""
+        return self._started and bool(self._served) and all(model.batcher.fault is None for model in self._in_memory())
 
     @property
     def default(self) -> str | None:
@@ -265,8 +265,8 @@ class Repository:
         if served.loaded is None:
             reason = failure or "out of memory (DUET_MAX_MODELS_MB): the next request for it brings it back"
             return StoredVersion(version, "failed" if failure else "on_demand", reason, None)
-        if not served.loaded.batcher.alive:
-            return StoredVersion(version, "failed", "its engine has stopped: see the log, and load it again", served.loaded)
+        if fault := served.loaded.batcher.fault:
+            return StoredVersion(version, "failed", fault, served.loaded)
         return StoredVersion(version, "ready", failure, served.loaded)
 
     async def _change(self, work: Coroutine[Any, Any, None]) -> None:

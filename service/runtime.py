@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import cast
 
 from fastapi import Request
 
+from .batcher import ENGINE_THREAD
 from .metrics import Metrics
 from .picture_pool import PicturePool
 from .rate_limit import RateLimit
@@ -26,6 +28,11 @@ class Runtime:
         self.rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         self.draining = False
         self.failed = False
+
+    @property
+    def left_behind(self) -> int:
+        """Threads that still work, once all is closed: for requests that have been answered long since."""
+        return self.pictures.busy + sum(thread.name == ENGINE_THREAD for thread in threading.enumerate())
 
     async def close(self) -> None:
         """Unload the models and end the threads."""

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.api_keys import ADMIN_KEY, SETTING, bearer
 from tests.pictures import encode, failing, grey, slow, spotted
 from tests.service_process import ServiceProcess, running_service
 from tests.tiny_model import write_tiny_model
@@ -99,7 +100,39 @@ def test_sigterm_does_not_wait_for_a_stuck_decode_thread(models: Path, tmp_path:
         assert post(service, slow_to_decode()).status_code == 504
         service.terminate()
         assert service.exit_code() == 0
-        service.wait_for_log("leaving pictures behind")
+        service.wait_for_log("leaving threads behind")
+
+
+def test_engine_that_is_stuck(models: Path, tmp_path: Path) -> None:
+    """It computes for longer than any request may take: no answer comes from it, until it comes back."""
+    with running_service(models, tmp_path / "service.log", request_timeout_ms=100) as service:
+        assert post(service, encode(slow(250))).status_code == 504
+        service.wait_for_metric(0, "duet_model_ready")
+        stuck = service.client.get("/health/ready")
+        assert stuck.status_code == 503
+        refused = post(service, encode(grey()))
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:duet:problem:no-model")
+        assert "restart the service" in refused.json()["detail"]
+        assert service.client.get("/models").json()["models"][0]["versions"][0]["state"] == "failed"
+        service.wait_until_ready()
+        assert post(service, encode(grey())).status_code == 200
+
+
+def test_new_version_does_not_wait_for_a_stuck_engine(own_models: Path, tmp_path: Path) -> None:
+    with running_service(own_models, tmp_path / "service.log", request_timeout_ms=100, api_keys=SETTING) as service:
+        service.client.headers.update(bearer(ADMIN_KEY))
+        assert post(service, encode(slow(250))).status_code == 504
+        assert service.client.post("/v2/repository/models/tiny/load").status_code == 200
+        service.wait_for_log("leaving an engine behind that is stuck")
+        assert post(service, encode(grey())).status_code == 200
+
+
+def test_sigterm_does_not_wait_for_a_stuck_engine(models: Path, tmp_path: Path) -> None:
+    with running_service(models, tmp_path / "service.log", request_timeout_ms=100) as service:
+        assert post(service, encode(slow(250))).status_code == 504
+        service.terminate()
+        assert service.exit_code() == 0
+        service.wait_for_log("leaving threads behind")
 
 
 def test_log_on_a_full_disk(models: Path) -> None:

@@ -34,7 +34,7 @@ def engine(tmp_path: Path) -> Engine:
 
 @pytest.fixture
 def batcher(engine: Engine, metrics: Metrics) -> Iterator[Batcher]:
-    batcher = Batcher([engine], capacity=4, max_delay=0.0, metrics=metrics.of_model("tiny", "1"))
+    batcher = Batcher([engine], capacity=4, max_delay=0.0, patience=PATIENCE, metrics=metrics.of_model("tiny", "1"))
     yield batcher
     batcher.close()
 
@@ -78,7 +78,7 @@ async def test_what_waits_is_computed_together_and_answered_one_by_one(batcher: 
 
 async def test_delay_fills_a_batch(engine: Engine, metrics: Metrics) -> None:
     """Four images make a full batch, which ends the delay: the fifth would wait for an hour, did closing not end it too."""
-    batcher = Batcher([engine], capacity=8, max_delay=3600.0, metrics=metrics.of_model("tiny", "1"))
+    batcher = Batcher([engine], capacity=8, max_delay=3600.0, patience=PATIENCE, metrics=metrics.of_model("tiny", "1"))
     await asyncio.gather(*[score(batcher, noise(seed)) for seed in range(4)])
     assert sample(metrics, "duet_batches_total") == 1
     last = asyncio.create_task(score(batcher, grey()))
@@ -143,7 +143,7 @@ async def test_exception_is_answered_to_the_whole_batch_and_kills_nothing(batche
     answers = await asyncio.gather(*[score(batcher, p) for p in (grey(), failing(), noise(1))], return_exceptions=True)
     assert [type(answer) for answer in answers] == [InferenceError] * 3
     await busy
-    assert batcher.alive
+    assert batcher.fault is None
     await score(batcher, grey())
 
 
@@ -179,7 +179,7 @@ async def test_two_engines_empty_one_queue(tmp_path: Path, metrics: Metrics) -> 
     options = EngineOptions(max_batch_size=1)
     path = write_tiny_model(tmp_path)
     engines = [Engine(path, options), LostDevice(path, options)]
-    batcher = Batcher(engines, capacity=4, max_delay=0.0, metrics=metrics.of_model("tiny", "1"))
+    batcher = Batcher(engines, capacity=4, max_delay=0.0, patience=PATIENCE, metrics=metrics.of_model("tiny", "1"))
     busy = await occupy(batcher, metrics, steps=250)
     await score(batcher, grey())
     assert not busy.done()
@@ -187,10 +187,10 @@ async def test_two_engines_empty_one_queue(tmp_path: Path, metrics: Metrics) -> 
     answers = await asyncio.gather(*[score(batcher, noise(seed)) for seed in range(4)], return_exceptions=True)
     for answer in answers:
         assert isinstance(answer, Inference | InferenceError)
-    assert batcher.alive
+    assert batcher.fault is None
     await score(batcher, grey())
     await asyncio.to_thread(batcher.close)
-    assert not batcher.alive
+    assert batcher.fault is not None
 
 
 async def test_dead_engine_refuses_everybody(tmp_path: Path, metrics: Metrics) -> None:
@@ -198,6 +198,7 @@ async def test_dead_engine_refuses_everybody(tmp_path: Path, metrics: Metrics) -
         [LostDevice(write_tiny_model(tmp_path), EngineOptions())],
         capacity=4,
         max_delay=0.0,
+        patience=PATIENCE,
         metrics=metrics.of_model("tiny", "1"),
     )
     busy = await occupy(batcher, metrics)
@@ -205,6 +206,30 @@ async def test_dead_engine_refuses_everybody(tmp_path: Path, metrics: Metrics) -
         await score(batcher, grey())
     await busy
     await asyncio.to_thread(batcher.close)
-    assert not batcher.alive
+    assert batcher.fault is not None
     with pytest.raises(NoModelError):
         await score(batcher, grey())
+
+
+async def test_stuck_engine_refuses_until_it_comes_back(engine: Engine, metrics: Metrics) -> None:
+    batcher = Batcher([engine], capacity=4, max_delay=0.0, patience=0.05, metrics=metrics.of_model("tiny", "1"))
+    busy = await occupy(batcher, metrics, steps=250)
+    assert batcher.fault is None
+    while batcher.fault is None:
+        assert not busy.done()
+        await asyncio.sleep(0.001)
+    with pytest.raises(NoModelError, match="restart the service"):
+        await score(batcher, grey())
+    await busy
+    assert batcher.fault is None
+    assert isinstance(await score(batcher, grey()), Inference)
+    batcher.close()
+
+
+async def test_closing_leaves_a_stuck_engine_behind(engine: Engine, metrics: Metrics) -> None:
+    batcher = Batcher([engine], capacity=4, max_delay=0.0, patience=0.05, metrics=metrics.of_model("tiny", "1"))
+    busy = await occupy(batcher, metrics, steps=250)
+    await asyncio.to_thread(batcher.close)
+    assert batcher.stuck == 1
+    assert not busy.done()
+    assert isinstance(await busy, Inference)  # it was slow only

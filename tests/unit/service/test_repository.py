@@ -161,7 +161,7 @@ async def test_a_new_version_takes_over_and_what_has_begun_ends_on_the_old_one(
         assert not loading.done()  # the old one is in use
         assert await joint_score(old) > 1
     await loading
-    assert not old.batcher.alive
+    assert old.batcher.fault is not None
     assert states(repository) == {"tiny/1": "not_loaded", "tiny/2": "ready"}
     assert (ready_gauge(metrics, "tiny", "1"), ready_gauge(metrics, "tiny", "2")) == (None, 1)
 
