@@ -10,17 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .distance import cosine_distance
-from .teacher import Teacher, new_vit
+from .last_block import class_token
+from .teacher import MIDDLE_BLOCKS, Teacher, new_vit
 
-DECODER_BLOCKS = 8
 GROUPS = 2
 TOP_SHARE = 0.01  # of a picture, whose mean is its local score
-
-
-def middle_blocks(depth: int) -> list[int]:
-    """The eight teacher blocks (0-based) that the decoder student rebuilds: 2..9 of 12, 4,6..18 of 24 (Dinomaly)."""
-    first, last = depth / 6, depth * 3 / 4
-    return [round(first + i * (last - first) / (DECODER_BLOCKS - 1)) for i in range(DECODER_BLOCKS)]
 
 
 class LinearAttention(nn.Module):
@@ -80,12 +74,10 @@ class DecoderStudent(nn.Module):
 
     def __init__(self, teacher: Teacher, dropout: float) -> None:
         super().__init__()
-        self.middle = middle_blocks(teacher.depth)
+        self.middle = teacher.middle
         self.skip = 1 + teacher.registers
         self.bottleneck = Mlp(teacher.dim, dropout)
-        self.blocks = nn.ModuleList(
-            DecoderBlock(teacher.dim, teacher.config.num_attention_heads) for _ in range(DECODER_BLOCKS)
-        )
+        self.blocks = nn.ModuleList(DecoderBlock(teacher.dim, teacher.config.num_attention_heads) for _ in range(MIDDLE_BLOCKS))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.01, a=-0.03, b=0.03)
@@ -131,9 +123,10 @@ class EncoderStudent(nn.Module):
         """Normalised images [N, 3, S, S] to predicted class tokens c_E [taught, N, d]."""
         tokens = self.embeddings(images)
         class_tokens = []
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             tokens = layer(tokens)
             class_tokens.append(tokens[:, 0])
+        class_tokens.append(class_token(self.layers[-1], tokens)[:, 0])
         return torch.stack([head(token) for head, token in zip(self.heads, class_tokens[-self.taught :], strict=True)])
 
     def targets(self, hidden: Sequence[Tensor]) -> Tensor:

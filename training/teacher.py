@@ -22,12 +22,14 @@ from transformers.utils.logging import disable_progress_bar
 from service.model_format import TeacherInfo
 
 from .errors import TrainingError
+from .last_block import class_token
 from .official_checkpoint import read_official_checkpoint
 
 COMPACT = "compact"
 COMPACT_FOLDER = Path(__file__).parent / "weights" / COMPACT
 Vit = Dinov2Model | Dinov2WithRegistersModel
 MODELS: dict[str, type[Vit]] = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
+MIDDLE_BLOCKS = 8
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -58,20 +60,23 @@ class Teacher(nn.Module):
         self.register_tokens = cast(Tensor, vit.embeddings.register_tokens) if self.registers else None
         self.register_buffer("position", resize_position(vit.embeddings.position_embeddings, self.grid, bool(self.registers)))
         self.layers: nn.ModuleList = vit.encoder.layer
+        self.middle = middle_blocks(self.depth)
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Normalised images [N, 3, S, S] to the hidden states after each block, before the final norm.
 
-        Each is [N, 1 + registers + patches, d]: the class token, the registers, the patch tokens row by row.
+        Each is [N, 1 + registers + patches, d]: the class token, the registers, the patch tokens row by row. Of the last
+        block it is the class token alone, [N, 1, d], unless that is one of the middle blocks.
         """
         count = images.shape[0]
         tokens = torch.cat((self.class_token.expand(count, -1, -1), self.patch_embeddings(images)), dim=1) + self.position
         if self.register_tokens is not None:
             tokens = torch.cat((tokens[:, :1], self.register_tokens.expand(count, -1, -1), tokens[:, 1:]), dim=1)
         hidden = []
-        for layer in self.layers:
-            tokens = layer(tokens)
+        for number, layer in enumerate(self.layers):
+            last = number == self.depth - 1 and number not in self.middle
+            tokens = class_token(layer, tokens) if last else layer(tokens)
             hidden.append(tokens)
         return hidden
 
@@ -79,6 +84,12 @@ class Teacher(nn.Module):
         """The teacher is frozen: it stays in evaluation mode whatever the students do."""
         super().train(False)
         return self
+
+
+def middle_blocks(depth: int) -> list[int]:
+    """The eight teacher blocks (0-based) that the decoder student rebuilds: 2..9 of 12, 4,6..18 of 24 (Dinomaly)."""
+    first, last = depth / 6, depth * 3 / 4
+    return [round(first + i * (last - first) / (MIDDLE_BLOCKS - 1)) for i in range(MIDDLE_BLOCKS)]
 
 
 def normalise(images: Tensor) -> Tensor:

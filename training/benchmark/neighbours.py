@@ -18,7 +18,7 @@ from service.model_format import MAP_SIZE, input_shape
 from ..graph import smooth_upsampling
 from ..progress import Progress
 from ..scorers import Outputs
-from ..students import GROUPS, TOP_SHARE, middle_blocks
+from ..students import GROUPS, TOP_SHARE
 from ..teacher import Teacher, normalise
 from ..tiling import pictures_at_once
 
@@ -62,7 +62,7 @@ class NeighbourScorer:
     def _features(self, pictures: npt.NDArray[np.uint8]) -> tuple[Features, Features]:
         """Unit class tokens [N, d] of the last block, and unit patch features [N, patches, groups * d] of the middle ones."""
         hidden = self.teacher(normalise(torch.from_numpy(np.array(pictures))))
-        middle = torch.stack([hidden[i][:, 1 + self.teacher.registers :] for i in middle_blocks(self.teacher.depth)])
+        middle = torch.stack([hidden[i][:, 1 + self.teacher.registers :] for i in self.teacher.middle])
         groups = torch.stack([group.mean(0) for group in middle.chunk(GROUPS)])
         return F.normalize(hidden[-1][:, 0], dim=-1).numpy(), torch.cat(list(F.normalize(groups, dim=-1)), dim=-1).numpy()
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersModel, ViTConfig, ViTModel
 
 from training.errors import TrainingError
-from training.teacher import COMPACT_FOLDER, load_teacher, normalise, resize_position
+from training.teacher import COMPACT_FOLDER, load_teacher, middle_blocks, normalise, resize_position
 
 Weights = dict[str, Tensor]
 
@@ -337,8 +337,23 @@ def test_the_compact_teacher_loads_and_is_called_a_stand_in() -> None:
     assert (teacher.info.source, teacher.info.stand_in) == ("compact", True)
     assert (teacher.depth, teacher.dim, teacher.registers, teacher.grid) == (12, 192, 4, 16)
     hidden = teacher(torch.zeros(1, 3, 224, 224))
-    assert all(torch.isfinite(tokens).all() and tokens.shape == (1, 1 + 4 + 256, 192) for tokens in hidden)
+    assert all(torch.isfinite(tokens).all() for tokens in hidden)
+    assert {tokens.shape for tokens in hidden[:-1]} == {(1, 1 + 4 + 256, 192)}
     assert sum(file.stat().st_size for file in COMPACT_FOLDER.iterdir()) <= 15e6
+
+
+def test_middle_blocks_are_dinomalys() -> None:
+    assert middle_blocks(12) == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert middle_blocks(24) == [4, 6, 8, 10, 12, 14, 16, 18]
+
+
+@pytest.mark.parametrize("depth", [4, 6, 12, 24, 32, 40])
+def test_middle_blocks_exist_and_ascend(depth: int) -> None:
+    blocks = middle_blocks(depth)
+    assert len(blocks) == 8
+    assert blocks == sorted(blocks)
+    assert blocks[0] >= 0
+    assert blocks[-1] < depth
 
 
 def test_normalise_is_dinov2s_normalisation() -> None:
