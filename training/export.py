@@ -64,7 +64,7 @@ def export_run(
     graph = CalibratedGraph(run.raw_graph(branches, outcome.levels), outcome.calibration).eval()
     with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
         file = Path(scratch) / MODEL_FILE
-        _write_graph(graph, description.settings.input_shape, file)
+        write_graph(graph, description.settings.input_shape, file)
         _store_half(file)
         parity = check_parity(graph, file, run.held_out())
         metadata = ModelMetadata(
@@ -92,7 +92,8 @@ def export_run(
         return publish(file.parent, models, name)
 
 
-def _write_graph(graph: CalibratedGraph, shape: Shape, file: Path) -> None:
+def write_graph(graph: CalibratedGraph, shape: Shape, file: Path) -> None:
+    """Write the ONNX graph for pictures of `shape`, without metadata."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision's operators, which no graph here has
     example = torch.zeros(2, *shape, 3, dtype=torch.uint8)
     with torch.no_grad(), warnings.catch_warnings():
