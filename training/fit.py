@@ -16,7 +16,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from service.model_format import TrainingData
 
-from .batches import Batches
+from .batches import Batch, Batches
 from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside, write_text
@@ -97,12 +97,11 @@ def _train(run: RunFolder) -> bool:
     trainer = Trainer(run)
     steps, first = trainer.settings.steps, trainer.accelerator.is_main_process
     batches = Batches(run.training(), run.description().class_counts, trainer.settings, run.defects())
-    loader = DataLoader(batches, batch_size=None, sampler=range(trainer.step, steps), num_workers=1, prefetch_factor=4)
     saved_at = time.monotonic()
     # what a killed run drew beyond its checkpoint is purged: it is drawn again
     curves = SummaryWriter(run.curves_folder, purge_step=trainer.step) if first else None
     with Progress("training", steps, trainer.step, shown=first) as bar, _stop_on_signal() as stop, curves or nullcontext():
-        for batch in loader:
+        for batch in step_loader(batches, range(trainer.step, steps)):
             losses = trainer.train_on(batch)
             bar.advance(losses, images=len(batch.pictures))
             if curves:
@@ -115,6 +114,11 @@ def _train(run: RunFolder) -> bool:
                 saved_at = time.monotonic()
     trainer.save()
     return trainer.step >= steps
+
+
+def step_loader(batches: Batches, steps: range) -> DataLoader[Batch]:
+    """The batches of these steps, made ahead by a process of their own."""
+    return DataLoader(batches, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=4)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ TESTS = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("examples", "cases"), [(15, 250), pytest.param(3000, 5000, marks=pytest.mark.long)], ids=["short", "long"]
+    ("examples", "cases"), [(15, 250), pytest.param(1000, 5000, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_service_keeps_what_its_description_promises(models: Path, tmp_path: Path, examples: int, cases: int) -> None:
     with running_service(models, tmp_path / "service.log") as service:

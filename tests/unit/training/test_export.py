@@ -45,7 +45,7 @@ def copying_exporter(monkeypatch: pytest.MonkeyPatch, exported: Path) -> None:
     def copy(_graph: CalibratedGraph, _size: int, file: Path) -> None:
         shutil.copyfile(exported, file)
 
-    monkeypatch.setattr(export, "_write_graph", copy)
+    monkeypatch.setattr(export, "write_graph", copy)
 
 
 def run_onnx(file: Path, batch: Pixels) -> dict[str, npt.NDArray[np.float32]]:
@@ -65,7 +65,7 @@ def test_it_scores_as_torch_does_at_any_batch_size(
     for name, values in found.items():
         assert values.dtype == np.float32
         assert values.shape == ((size, 256, 256) if name == "anomaly_map" else (size,))
-        np.testing.assert_allclose(values, expected[name].numpy(), rtol=1e-4, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(values, expected[name].numpy(), rtol=1e-4, atol=5e-5, err_msg=name)
 
 
 def test_a_picture_s_score_does_not_depend_on_its_company(exported: Path, pictures: Pixels) -> None:
