@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from .drift import DriftWindow
 from .gpu import GpuCollector
 
-disable_created_metrics()  # they would double what Prometheus keeps, and nobody asks for them
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double what Prometheus keeps, and nobody asks for them
 
 _MODEL = ("model", "version")
 _DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
