@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from .drift import DriftWindow
 
 _MODEL = ("model", "version")
 _DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -38,6 +42,40 @@ class ModelMetrics:
         self.queue_capacity.set(capacity)
 
 
+class DriftCollector(Collector):
+    """Drift of each loaded model version, computed at a scrape."""
+
+    def __init__(self) -> None:
+        self._windows: dict[tuple[str, str], DriftWindow] = {}
+
+    def watch(self, model: str, version: str, window: DriftWindow) -> None:
+        """Tell of this window from now on."""
+        self._windows[model, version] = window
+
+    def forget(self, model: str, version: str) -> None:
+        """Tell of it no more."""
+        self._windows.pop((model, version), None)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """What is not known, such as the drift of a model that has no reference, has no sample."""
+        images = GaugeMetricFamily("duet_drift_window_images", "Scored images that drift is measured on", labels=_MODEL)
+        ratio = GaugeMetricFamily(
+            "duet_drift_anomalous_ratio", "Share of these that the model's own threshold calls anomalous", labels=_MODEL
+        )
+        psi = GaugeMetricFamily(
+            "duet_drift_psi",
+            "Population stability index of these against the calibration set's good images; over 0.25 is another population",
+            labels=(*_MODEL, "branch"),
+        )
+        for key, window in list(self._windows.items()):
+            images.add_metric(key, window.images())
+            if (share := window.anomalous_ratio()) is not None:
+                ratio.add_metric(key, share)
+            for branch, index in window.stability().items():
+                psi.add_metric((*key, branch), index)
+        yield from (images, ratio, psi)
+
+
 class Metrics:
     """All collectors on a registry of their own, so that each application counts for itself.
 
@@ -48,6 +86,8 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
+        self.drift = DriftCollector()
+        registry.register(self.drift)
         self.requests = Counter(
             "duet_requests_total",
             "Scoring requests by outcome: scored, rejected, failed, cancelled",
@@ -139,3 +179,4 @@ class Metrics:
         for gauge in gauges:
             gauge.remove(model, version)
         self.model_info.remove_by_labels({"model": model, "version": version})
+        self.drift.forget(model, version)

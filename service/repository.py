@@ -223,6 +223,12 @@ class Repository:
             raise ModelRefusedError(str(error)) from error
         self._failures.pop(key, None)
         log.info("model loaded", model=key[0], version=version, provider=loaded.provider, sha256=loaded.sha256)
+        if not loaded.metadata.calibration.reference:
+            log.info(
+                "no drift is measured: the model holds no reference for it; "
+                "'duet-train calibrate' it on at least 40 good pictures",
+                model=key[0], version=version,
+            )  # fmt: skip
         return loaded
 
     async def _withdraw(self, key: Key) -> None:

@@ -67,7 +67,7 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
         with progress.during("heatmap"):
             image = await runtime.pictures.run(lambda: _heatmap(model, inference, decoded, options))
     anomalous = raw.joint >= score_threshold(threshold)
-    count(model, probabilities, anomalous, progress)
+    count(model, probabilities, raw, anomalous, progress)
     return Scored(probabilities, raw, threshold, anomalous, decoded.width, decoded.height, image)
 
 
@@ -83,8 +83,8 @@ async def compute(model: LoadedModel, entry: Entry, inputs: Pixels, progress: Pr
     return inference
 
 
-def count(model: LoadedModel, probabilities: BranchScores, anomalous: bool, progress: Progress) -> None:
-    """Count one scored picture and how long its stages took."""
+def count(model: LoadedModel, probabilities: BranchScores, raw: BranchScores, anomalous: bool, progress: Progress) -> None:
+    """Count one scored picture and how long its stages took; drift is seen by the model's own threshold."""
     for stage, seconds in progress.seconds.items():
         model.metrics.stages[stage].observe(seconds)
     for branch, probability in probabilities:
@@ -92,6 +92,7 @@ def count(model: LoadedModel, probabilities: BranchScores, anomalous: bool, prog
             model.metrics.scores[branch].observe(probability)
     if anomalous:
         model.metrics.anomalous.inc()
+    model.drift.add(probabilities, raw.joint >= score_threshold(model.metadata.threshold))
 
 
 @dataclass(frozen=True)
