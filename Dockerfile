@@ -16,7 +16,8 @@ RUN python -m venv /opt/builder && /opt/builder/bin/pip install --no-cache-dir -
 COPY pyproject.toml LICENSE ./
 COPY service service
 RUN /opt/builder/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
- && pip --python /opt/duet/bin/python install --no-cache-dir --no-deps wheels/*.whl
+ && pip --python /opt/duet/bin/python install --no-cache-dir --no-deps wheels/*.whl \
+ && rm -f /opt/duet/bin/duet-train /opt/duet/bin/duet-camera # what they would start is not in this image
 
 # What every image has in common: a user without rights, and nothing to write to but volumes and /tmp.
 FROM python:3.11-slim AS base
