@@ -35,9 +35,13 @@ class AsyncDuetClient:
         heatmap_size: HeatmapSize = "model",
         timeout: float | None = None,
         request_id: str | None = None,
+        line: str | None = None,
+        station: str | None = None,
+        part: str | None = None,
     ) -> ScoreResult:
         """As DuetClient.score."""
-        return await self._score(picture, Options(model, version, threshold, heatmap, heatmap_size, request_id), timeout)
+        options = Options(model, version, threshold, heatmap, heatmap_size, request_id, line, station, part)
+        return await self._score(picture, options, timeout)
 
     async def score_many(
         self,

@@ -50,6 +50,9 @@ class Options:
     heatmap: HeatmapKind = "map"
     heatmap_size: HeatmapSize = "model"
     request_id: str | None = None
+    line: str | None = None
+    station: str | None = None
+    part: str | None = None
 
     @property
     def query(self) -> dict[str, str]:
@@ -62,6 +65,17 @@ class Options:
             "heatmap_size": self.heatmap_size,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """Labels of the request, as UTF-8 without what does not print."""
+        given = {
+            b"X-Request-ID": self.request_id,
+            b"X-Duet-Line": self.line,
+            b"X-Duet-Station": self.station,
+            b"X-Duet-Part": self.part,
+        }
+        return {name: _printable(value).encode() for name, value in given.items() if value is not None}
 
 
 @dataclass
@@ -89,9 +103,8 @@ class Call:
     def request(self, http: httpx.Client | httpx.AsyncClient, body: bytes) -> httpx.Request:
         """The next attempt; it tells the service how much time is left."""
         remaining = self.remaining
-        headers = {"Content-Type": "application/octet-stream", "X-Request-Timeout-Ms": str(max(1, int(1000 * remaining)))}
-        if self.options.request_id is not None:
-            headers["X-Request-ID"] = self.options.request_id
+        milliseconds = str(max(1, int(1000 * remaining))).encode()
+        headers = {b"Content-Type": b"application/octet-stream", b"X-Request-Timeout-Ms": milliseconds, **self.options.headers}
         timeout = httpx.Timeout(remaining, connect=min(remaining, _CONNECT_SECONDS))
         return http.build_request("POST", "/score", params=self.options.query, content=body, headers=headers, timeout=timeout)
 
@@ -125,3 +138,7 @@ class Call:
             return seconds if time.monotonic() + seconds < self._ends else False
 
         return hook
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text).strip()

@@ -39,13 +39,18 @@ class DuetClient:
         heatmap_size: HeatmapSize = "model",
         timeout: float | None = None,
         request_id: str | None = None,
+        line: str | None = None,
+        station: str | None = None,
+        part: str | None = None,
     ) -> ScoreResult:
         """Score a path, a file's bytes, an array (see `Picture`) or a Pillow image.
 
-        `threshold` in [0, 1]; `request_id` comes back as the result's `id`. Raises a DuetError, OSError for a path that
+        `threshold` in [0, 1]; `request_id` comes back as the result's `id`; `line`, `station` and `part` tell
+        the service where the picture comes from, and change no score. Raises a DuetError, OSError for a path that
         cannot be read, TypeError or ValueError for what is no picture.
         """
-        return self._score(picture, Options(model, version, threshold, heatmap, heatmap_size, request_id), timeout)
+        options = Options(model, version, threshold, heatmap, heatmap_size, request_id, line, station, part)
+        return self._score(picture, options, timeout)
 
     def score_many(
         self,
