@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .batcher import Entry, Inference
 from .errors import InferenceError
 from .heatmap import encode_map, encode_overlay, pixel_probability, resize_map
-from .images import Pixels, decode_image, model_input, resize_square
+from .images import Pixels, decode_image, read_picture
 from .loaded_model import LoadedModel
 from .model_format import MAP_SIZE, Shape, score_threshold
 from .progress import Progress
@@ -106,13 +106,12 @@ class _Decoded:
 
 
 def _decode(data: bytes, max_pixels: int, shape: Shape, options: ScoreOptions) -> _Decoded:
-    pixels = decode_image(data, max_pixels)
-    height, width = pixels.shape[:2]
-    inputs = model_input(pixels, shape)
+    picture = read_picture(data, max_pixels, shape)
+    inputs = picture.resized(shape)
     if options.heatmap == "overlay" and options.heatmap_size == "model":
-        small = resize_square(pixels, MAP_SIZE)
-        return _Decoded(inputs, width, height, lambda: small)
-    return _Decoded(inputs, width, height, lambda: decode_image(data, max_pixels))
+        small = picture.resized((MAP_SIZE, MAP_SIZE))
+        return _Decoded(inputs, picture.width, picture.height, lambda: small)
+    return _Decoded(inputs, picture.width, picture.height, lambda: decode_image(data, max_pixels))
 
 
 def read_scores(inference: Inference, kind: str) -> BranchScores:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from service.images import Pixels, model_input
+from service.images import Pixels
 from service.model_format import Branch, Calibration, Probability, Shape, Tiles, TrainingData, input_shape
 
 from .class_levels import ClassLevels
@@ -219,7 +219,7 @@ def new_networks(settings: FitSettings) -> tuple[Teacher, DecoderStudent, Encode
 
 def decode_pictures(samples: Sequence[Sample], shape: Shape, file: Path, title: str) -> None:
     """Decode and resize every sample once into `file`, uint8 [M, height, width, 3]."""
-    store_pictures((model_input(sample.pixels(), shape) for sample in track(samples, title)), (len(samples), *shape, 3), file)
+    store_pictures((sample.model_input(shape) for sample in track(samples, title)), (len(samples), *shape, 3), file)
 
 
 def store_pictures(pictures: Iterable[Pixels], shape: tuple[int, ...], file: Path) -> None:
