@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 
 from service.model_format import Branch, ModelFormatError
 
+from .cli_archive import archive
 from .cli_benchmark import Recipe, benchmark
 from .errors import TrainingError
 
@@ -205,6 +206,7 @@ def evaluate(
 
 
 app.command()(benchmark)
+app.command()(archive)
 
 
 @app.command()
