@@ -68,6 +68,7 @@ def open_model(name: str, version: str, file: Path, size: int, settings: Setting
     of_model = metrics.of_model(name, version, first.sha256, first.provider, first.metadata.teacher.source)
     patience = settings.request_timeout_ms / 1000
     batcher = Batcher(engines, settings.max_queue, settings.max_batch_delay_ms / 1000, patience, of_model)
+    of_model.threshold.set(first.metadata.threshold)
     of_model.ready.set_function(lambda: batcher.fault is None)
     of_model.fallback.set(first.provider != settings.providers[0])
     drift = DriftWindow(first.metadata.calibration.reference)

@@ -45,6 +45,7 @@ class ModelMetrics:
     anomalous: Counter
     ready: Gauge
     fallback: Gauge
+    threshold: Gauge
     queue_depth: Gauge
     queue_capacity: Gauge
     oldest_request_age: Gauge
@@ -174,6 +175,12 @@ class Metrics:
             registry=registry,
         )
         self._anomalous = Counter("duet_anomalous_total", "Images called anomalous", _MODEL, registry=registry)
+        self._threshold = Gauge(
+            "duet_model_threshold",
+            "Joint probability from which an image is anomalous, unless its request says otherwise",
+            _MODEL,
+            registry=registry,
+        )
         self._model_ready = Gauge("duet_model_ready", "1 if the model answers requests", _MODEL, registry=registry)
 
     def observe_request(self, model: str, version: str, seconds: float, request_id: str) -> None:
@@ -197,6 +204,7 @@ class Metrics:
             anomalous=self._anomalous.labels(**labels),
             ready=self._model_ready.labels(**labels),
             fallback=self._model_fallback.labels(**labels),
+            threshold=self._threshold.labels(**labels),
             queue_depth=self._queue_depth.labels(**labels),
             queue_capacity=self._queue_capacity.labels(**labels),
             oldest_request_age=self._oldest_request_age.labels(**labels),
@@ -204,15 +212,8 @@ class Metrics:
 
     def forget(self, model: str, version: str) -> None:
         """Take the gauges of a version that is loaded no more away; what was counted of it stays."""
-        gauges = (
-            self._queue_depth,
-            self._queue_capacity,
-            self._oldest_request_age,
-            self._inflight_requests,
-            self._model_ready,
-            self._model_fallback,
-        )
-        for gauge in gauges:
+        queue = (self._queue_depth, self._queue_capacity, self._oldest_request_age)
+        for gauge in (*queue, self._inflight_requests, self._model_ready, self._model_fallback, self._threshold):
             gauge.remove(model, version)
         self.model_info.remove_by_labels({"model": model, "version": version})
         self.drift.forget(model, version)
