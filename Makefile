@@ -52,15 +52,18 @@ generated: $(VENV)/.dev-$(RUNTIME) ## write the dashboards' JSON and the Kuberne
 	@$(VENV)/bin/python -m deploy.grafana.generate
 	@$(VENV)/bin/python -m deploy.kubernetes.prometheus_rule
 
-# Real test data that Debian packages. Root installs them; others are told, and the tests that need them are skipped.
+# What tests need from Debian: real test data, and promtool. Root installs them; others are told, and the tests are skipped.
 debian-packages:
-	@if [ -e $(FASHION_MNIST) ]; then :; \
-	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		echo "Installing Debian's dataset-fashion-mnist"; \
-		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y dataset-fashion-mnist; } >/dev/null \
-			|| echo "dataset-fashion-mnist cannot be installed: tests on it are skipped"; \
-	else echo "$(FASHION_MNIST) is missing (Debian package dataset-fashion-mnist): tests on it are skipped"; \
-	fi
+	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool; do \
+		package=$${needed%%:*}; \
+		if [ -e "$${needed#*:}" ]; then :; \
+		elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+			echo "Installing Debian's $$package"; \
+			{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$package; } \
+				>/dev/null || echo "$$package cannot be installed: tests with it are skipped"; \
+		else echo "$${needed#*:} is missing (Debian package $$package): tests with it are skipped"; \
+		fi; \
+	done
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -94,9 +97,9 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --upgrade --universal --fork-str
 lock: ## resolve the pinned versions in requirements/ anew
 	@$(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip --disable-pip-version-check -qq install uv==0.13.9
-	$(COMPILE) --extra cpu --extra training --extra pretrain --extra client --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra cpu --extra otel --extra training --extra pretrain --extra client --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --extra cpu --extra training --constraint requirements/dev.txt --output-file requirements/training.txt
-	$(COMPILE) --extra cpu --constraint requirements/dev.txt --generate-hashes --output-file requirements/cpu.txt
-	$(COMPILE) --extra gpu --constraint requirements/dev.txt --generate-hashes --output-file requirements/gpu.txt
+	$(COMPILE) --extra cpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/cpu.txt
+	$(COMPILE) --extra gpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/gpu.txt
 	echo 'setuptools>=77.0.3' | $(subst pyproject.toml,-,$(COMPILE)) --generate-hashes --output-file requirements/build.txt
 	@rm -rf .venv-lock

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from .drift import DriftWindow
+from .gpu import GpuCollector
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double what Prometheus keeps, and nobody asks for them
 
 _MODEL = ("model", "version")
 _DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _PROBABILITIES = tuple(round(0.05 * step, 2) for step in range(1, 21))
+
+_EXEMPLAR_CHARACTERS = 128  # that OpenMetrics allows, names and values together
 
 STAGES = ("decode", "queue", "inference", "heatmap")
 
@@ -31,6 +44,7 @@ class ModelMetrics:
     scores: dict[str, Histogram]
     anomalous: Counter
     ready: Gauge
+    fallback: Gauge
     threshold: Gauge
     queue_depth: Gauge
     queue_capacity: Gauge
@@ -89,6 +103,8 @@ class Metrics:
         PlatformCollector(registry=registry)
         self.drift = DriftCollector()
         registry.register(self.drift)
+        registry.register(GpuCollector())
+        self.ready = Gauge("duet_ready", "1 if /health/ready answers 200", registry=registry)
         self.requests = Counter(
             "duet_requests_total",
             "Scoring requests by outcome: scored, rejected, failed, cancelled",
@@ -107,11 +123,17 @@ class Metrics:
             (*_MODEL, "stage"),
             registry=registry,
         )
-        self.request_duration = Histogram(
+        self._request_duration = Histogram(
             "duet_request_duration_seconds",
             "From request to answer, of scored requests",
             _MODEL,
             buckets=_DURATIONS,
+            registry=registry,
+        )
+        self._model_fallback = Gauge(
+            "duet_model_fallback",
+            "1 if the model runs on another provider than the first of DUET_PROVIDERS",
+            _MODEL,
             registry=registry,
         )
         self.model_info = Gauge(
@@ -161,6 +183,12 @@ class Metrics:
         )
         self._model_ready = Gauge("duet_model_ready", "1 if the model answers requests", _MODEL, registry=registry)
 
+    def observe_request(self, model: str, version: str, seconds: float, request_id: str) -> None:
+        """Observe the duration of a scored request, with its id as the exemplar unless a client has made it too long."""
+        exemplar = {"request_id": request_id}
+        fits = sum(len(name) + len(value) for name, value in exemplar.items()) <= _EXEMPLAR_CHARACTERS
+        self._request_duration.labels(model, version).observe(seconds, exemplar if fits else None)
+
     def of_model(self, model: str, version: str, sha256: str = "", provider: str = "", teacher: str = "") -> ModelMetrics:
         """The collectors of one model version, which from now on is what this version is."""
         labels = {"model": model, "version": version}
@@ -175,6 +203,7 @@ class Metrics:
             scores={branch: self._score.labels(**labels, branch=branch) for branch in ("local", "semantic", "joint")},
             anomalous=self._anomalous.labels(**labels),
             ready=self._model_ready.labels(**labels),
+            fallback=self._model_fallback.labels(**labels),
             threshold=self._threshold.labels(**labels),
             queue_depth=self._queue_depth.labels(**labels),
             queue_capacity=self._queue_capacity.labels(**labels),
@@ -184,7 +213,7 @@ class Metrics:
     def forget(self, model: str, version: str) -> None:
         """Take the gauges of a version that is loaded no more away; what was counted of it stays."""
         queue = (self._queue_depth, self._queue_capacity, self._oldest_request_age)
-        for gauge in (*queue, self._inflight_requests, self._model_ready, self._threshold):
+        for gauge in (*queue, self._inflight_requests, self._model_ready, self._model_fallback, self._threshold):
             gauge.remove(model, version)
         self.model_info.remove_by_labels({"model": model, "version": version})
         self.drift.forget(model, version)

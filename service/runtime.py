@@ -8,6 +8,7 @@ from typing import cast
 from fastapi import Request
 
 from .batcher import ENGINE_THREAD
+from .errors import DrainingError, NoModelError, ServiceError
 from .metrics import Metrics
 from .picture_pool import PicturePool
 from .rate_limit import RateLimit
@@ -28,6 +29,18 @@ class Runtime:
         self.rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         self.draining = False
         self.failed = False
+        self.metrics.ready.set_function(lambda: self.fault is None)
+
+    @property
+    def fault(self) -> ServiceError | None:
+        """Why it is not ready; None while it is."""
+        if self.draining:
+            return DrainingError("the service is shutting down")
+        if not self.repository.ready:
+            return NoModelError("a model is still loading, or its engine has stopped: see GET /models and the service's log")
+        if self.pictures.stuck:
+            return NoModelError("every thread for pictures is stuck: restart the service, and raise DUET_DECODE_THREADS")
+        return None
 
     @property
     def left_behind(self) -> int:

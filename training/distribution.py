@@ -10,8 +10,8 @@ import numpy.typing as npt
 from service.model_format import Distribution
 
 BINS = 10  # at most
-# With fewer pictures a bin, chance alone moves the index: of good pictures it is (1/n + 1/m) times a chi-square with one degree of
-# freedom less than bins, for n pictures here and m in the window (Yurdakul, Western Michigan University 2018).
+# With fewer pictures a bin, chance alone moves the index: for n good pictures here and m in the window it is (1/n + 1/m) times
+# a chi-square with one degree of freedom less than bins (Yurdakul, Western Michigan University 2018).
 IMAGES_PER_BIN = 20
 
 
