@@ -67,9 +67,7 @@ class Sender:
         self._threshold = threshold
         self._window: deque[_InFlight] = deque()
         self._taken: SimpleQueue[tuple[float, Spooled]] = SimpleQueue()  # by another thread, with their due times
-        self._due: dict[
-            int, tuple[float, Spooled]
-        ] = {}  # monotonic, by sequence: who has no verdict by then gets the fail-safe
+        self._due: dict[int, tuple[float, Spooled]] = {}  # by sequence: monotonic time of the fail-safe verdict
         self._answered: set[int] = set()  # sequences with a fail-safe verdict and no other
         self._down = False
         self._last = 0  # sequence of the last frame in the window
