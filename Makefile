@@ -50,6 +50,7 @@ types: $(VENV)/.dev-$(RUNTIME) ## check the type annotations
 
 generated: $(VENV)/.dev-$(RUNTIME) ## write the dashboards' JSON and the Kubernetes rules anew from their sources
 	@$(VENV)/bin/python -m deploy.grafana.generate
+	@$(VENV)/bin/python -m deploy.kubernetes.prometheus_rule
 
 # What tests need from Debian: real test data, and promtool. Root installs them; others are told, and the tests are skipped.
 debian-packages:
