@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     rate_limit: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="scoring requests a second of each key, or address; 0 is no limit"
     )
+    archive: Path | None = Field(
+        None, description="folder that anomalous pictures, and those with feedback, are kept in; none are if unset"
+    )
+    archive_max_mb: int = Field(1000, ge=1, description="size of the archive at most; the oldest pictures go first")
+    archive_max_days: int = Field(30, ge=1, description="days for which the archive keeps a picture at most")
     docs: bool = Field(True, description="whether /docs and /openapi.json are served")
     log_format: Literal["json", "console"] = Field("json", description="how log lines look")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line written")
