@@ -13,15 +13,16 @@ export async function decodeHeat(base64) {
   context.drawImage(bitmap, 0, 0);
   const pixels = context.getImageData(0, 0, width, height);
   const values = new Uint8Array(width * height);
-  let hottest = 0;
+  let hottest = 0, anomalous = 0;
   for (let i = 0; i < values.length; i++) {
     const [r, g, b] = pixels.data.subarray(4 * i, 4 * i + 3);
     values[i] = palette.get((r << 16) | (g << 8) | b) ?? 0;
     pixels.data[4 * i + 3] = values[i];
     if (values[i] > values[hottest]) hottest = i;
+    if (values[i] > 127) anomalous++;
   }
   context.putImageData(pixels, 0, 0);
-  return { width, height, values, canvas, hottest: { x: ((hottest % width) + 0.5) / width, y: (Math.floor(hottest / width) + 0.5) / height, value: values[hottest] / 255 } };
+  return { width, height, values, canvas, share: anomalous / values.length, hottest: { x: ((hottest % width) + 0.5) / width, y: (Math.floor(hottest / width) + 0.5) / height, value: values[hottest] / 255 } };
 }
 
 /** Probability at a point given in shares of width and height. */

@@ -34,6 +34,7 @@ export async function scorePicture(blob, { model, map }) {
   const query = new URLSearchParams(map ? { heatmap: 'map' } : { heatmap: 'overlay', heatmap_size: 'source' });
   if (model) query.set('model', model);
   const headers = { 'Content-Type': blob.type.startsWith('image/') ? blob.type : 'application/octet-stream', 'X-Duet-Station': 'page' };
+  if (blob.name) headers['X-Duet-Part'] = String.fromCharCode(...new TextEncoder().encode(blob.name)); // a header holds bytes
   return (await ask(`/score?${query}`, { method: 'POST', body: blob, headers })).json();
 }
 

@@ -14,6 +14,7 @@ let touched = false;
 /** Show these results, newest first. */
 export function showStrip(found) {
   results = found;
+  document.getElementById('history').hidden = !found.length;
   draw();
 }
 
@@ -24,7 +25,6 @@ function draw() {
   const tried = touched ? Number(slider.value) : current();
   const changed = flips(results, tried);
   slider.ariaLabel = text('whatIf');
-  slider.disabled = !results.length;
   reset.hidden = !touched;
   say(tried, changed);
 

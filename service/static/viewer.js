@@ -3,6 +3,8 @@
 import { valueAt } from './heat.js';
 import { score, text } from './texts.js';
 
+const A_SPOT = 0.2; // of the picture: where more is hot, a ring around one point would mislead
+
 const view = document.getElementById('view');
 const canvas = document.getElementById('canvas');
 const probe = document.getElementById('probe');
@@ -22,7 +24,7 @@ export function showPicture(picture, heat, { marked = false, aspect = picture ? 
 }
 
 export function toggleHeat() {
-  const last = opacity.dataset.last ?? '70';
+  const last = opacity.dataset.last ?? '60';
   if (opacity.value !== '0') opacity.dataset.last = opacity.value;
   opacity.value = opacity.value === '0' ? last : '0';
   draw();
@@ -51,9 +53,9 @@ function draw() {
   context.globalAlpha = opacity.value / 100;
   context.drawImage(shown.heat.canvas, x, y, w, h);
   context.globalAlpha = 1;
-  const { hottest } = shown.heat;
+  const { hottest, share } = shown.heat;
   if (point) mark(context, point, valueAt(shown.heat, point.x, point.y), '');
-  else if (shown.marked && hottest.value >= 0.5) mark(context, hottest, hottest.value, 'ring');
+  else if (shown.marked && hottest.value >= 0.5 && share < A_SPOT) mark(context, hottest, hottest.value, 'ring');
 }
 
 /** A ring, or a cross, that shows on any picture, and its value beside it. */

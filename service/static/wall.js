@@ -4,6 +4,7 @@ import { bytesOf, decodeHeat } from './heat.js';
 import { clock, score, text } from './texts.js';
 
 const MAX_TILES = 60;
+const HEAT_OPACITY = 0.6;
 const SVG = 'http://www.w3.org/2000/svg';
 
 const wall = document.getElementById('wall');
@@ -80,7 +81,10 @@ async function draw(canvas, result) {
   const place = [(canvas.width - w) / 2, (canvas.height - h) / 2, w, h];
   context.imageSmoothingQuality = 'high';
   context.drawImage(picture, ...place);
-  if (result.anomalous && result.heatmap) context.drawImage((await heatOf(result)).canvas, ...place);
+  const heat = result.anomalous ? await heatOf(result) : null;
+  if (!heat) return;
+  context.globalAlpha = HEAT_OPACITY;
+  context.drawImage(heat.canvas, ...place);
 }
 
 /** The picture of a result, as good as there is one; null if there is none. */
