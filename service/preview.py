@@ -8,7 +8,6 @@ from io import BytesIO
 from PIL import Image
 
 from .heatmap import Map, encode_map, resize_map
-from .images import Pixels
 
 _PICTURE_SIDE = 320  # pixels of the longer side
 _HEATMAP_SIDE = 128
@@ -23,12 +22,12 @@ class Preview:
     heatmap: bytes | None
 
 
-def preview_picture(pixels: Pixels) -> bytes:
-    """A small JPEG of a picture [H, W, 3], of its aspect ratio."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+def preview_picture(image: Image.Image) -> bytes:
+    """A small JPEG of an RGB picture, of its aspect ratio."""
+    small = image.copy()
+    small.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
     buffer = BytesIO()
-    image.save(buffer, "JPEG", quality=_QUALITY)
+    small.save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()
 
 

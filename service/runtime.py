@@ -9,6 +9,7 @@ from fastapi import Request
 
 from .archive import Archive
 from .batcher import ENGINE_THREAD
+from .errors import DrainingError, NoModelError, ServiceError
 from .feed import Feed
 from .metrics import Metrics
 from .picture_pool import PicturePool
@@ -32,6 +33,18 @@ class Runtime:
         self.archive = Archive(settings.archive, settings, self.metrics) if settings.archive else None
         self.draining = False
         self.failed = False
+        self.metrics.ready.set_function(lambda: self.fault is None)
+
+    @property
+    def fault(self) -> ServiceError | None:
+        """Why it is not ready; None while it is."""
+        if self.draining:
+            return DrainingError("the service is shutting down")
+        if not self.repository.ready:
+            return NoModelError("a model is still loading, or its engine has stopped: see GET /models and the service's log")
+        if self.pictures.stuck:
+            return NoModelError("every thread for pictures is stuck: restart the service, and raise DUET_DECODE_THREADS")
+        return None
 
     @property
     def left_behind(self) -> int:

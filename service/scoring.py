@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .batcher import Entry, Inference
 from .errors import InferenceError
 from .heatmap import encode_map, encode_overlay, pixel_probability, resize_map
-from .images import Pixels, decode_image, model_input, resize_square
+from .images import Pixels, decode_image, read_picture
 from .loaded_model import LoadedModel
 from .model_format import MAP_SIZE, Shape, score_threshold
 from .preview import Preview, preview_heatmap, preview_picture
@@ -70,7 +70,7 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
         with progress.during("heatmap"):
             image = await runtime.pictures.run(lambda: _heatmap(model, inference, decoded, options))
     anomalous = raw.joint >= score_threshold(threshold)
-    count(model, probabilities, anomalous, progress)
+    count(model, probabilities, raw, anomalous, progress)
     preview = await runtime.pictures.run(lambda: _preview(model, inference, decoded)) if decoded.preview else None
     return Scored(probabilities, raw, threshold, anomalous, decoded.width, decoded.height, image, preview)
 
@@ -87,8 +87,8 @@ async def compute(model: LoadedModel, entry: Entry, inputs: Pixels, progress: Pr
     return inference
 
 
-def count(model: LoadedModel, probabilities: BranchScores, anomalous: bool, progress: Progress) -> None:
-    """Count one scored picture and how long its stages took."""
+def count(model: LoadedModel, probabilities: BranchScores, raw: BranchScores, anomalous: bool, progress: Progress) -> None:
+    """Count one scored picture and how long its stages took; drift is seen by the model's own threshold."""
     for stage, seconds in progress.seconds.items():
         model.metrics.stages[stage].observe(seconds)
     for branch, probability in probabilities:
@@ -96,6 +96,7 @@ def count(model: LoadedModel, probabilities: BranchScores, anomalous: bool, prog
             model.metrics.scores[branch].observe(probability)
     if anomalous:
         model.metrics.anomalous.inc()
+    model.drift.add(probabilities, raw.joint >= score_threshold(model.metadata.threshold))
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,13 @@ class _Decoded:
 
 
 def _decode(data: bytes, max_pixels: int, shape: Shape, options: ScoreOptions, watched: bool) -> _Decoded:
-    pixels = decode_image(data, max_pixels)
-    height, width = pixels.shape[:2]
-    inputs = model_input(pixels, shape)
-    preview = preview_picture(pixels) if watched else None
+    picture = read_picture(data, max_pixels, shape)
+    inputs = picture.resized(shape)
+    preview = preview_picture(picture.image) if watched else None
     if options.heatmap == "overlay" and options.heatmap_size == "model":
-        small = resize_square(pixels, MAP_SIZE)
-        return _Decoded(inputs, width, height, lambda: small, preview)
-    return _Decoded(inputs, width, height, lambda: decode_image(data, max_pixels), preview)
+        small = picture.resized((MAP_SIZE, MAP_SIZE))
+        return _Decoded(inputs, picture.width, picture.height, lambda: small, preview)
+    return _Decoded(inputs, picture.width, picture.height, lambda: decode_image(data, max_pixels), preview)
 
 
 def read_scores(inference: Inference, kind: str) -> BranchScores:
