@@ -51,9 +51,9 @@ types: $(VENV)/.dev-$(RUNTIME) ## check the type annotations
 generated: $(VENV)/.dev-$(RUNTIME) ## write the dashboards' JSON and the Kubernetes rules anew from their sources
 	@$(VENV)/bin/python -m deploy.grafana.generate
 
-# What tests need from Debian: real test data, and promtool. Root installs them; others are told, and the tests are skipped.
+# What tests need from Debian: real test data, promtool, and a browser. Root installs them; others are told, and the tests are skipped.
 debian-packages:
-	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool; do \
+	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool chromium:/usr/bin/chromium; do \
 		package=$${needed%%:*}; \
 		if [ -e "$${needed#*:}" ]; then :; \
 		elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \

@@ -10,6 +10,7 @@ import { forgetTiles, heatOf, revealTile, showWall, smallPicture } from './wall.
 import { showStrip } from './strip.js';
 
 const DEFECT_STAYS_MS = 2000; // on the stage while the line runs on
+const FRESH_MS = 15000; // what is older, told of again after a connection, is no verdict of now
 
 const element = (id) => document.getElementById(id);
 const results = new Results();
@@ -41,6 +42,7 @@ function refresh() {
 function fillFilter(id, names, shownAs = (name) => name) {
   const select = element(id), { value } = select;
   if ([...select.options].slice(1).map((option) => option.value).join() === names.join() && select.options.length) return;
+  select.parentElement.hidden = names.length < 2;
   select.replaceChildren(new Option(text('all'), ''), ...names.map((name) => new Option(shownAs(name), name)));
   select.value = names.includes(value) ? value : '';
 }
@@ -59,7 +61,7 @@ async function show(result) {
   showFeedback(result);
   const [picture, heat] = await Promise.all([smallPicture(result), heatOf(result)]);
   if (page.chosen !== result.id) return; // another one came meanwhile
-  showPicture(picture, heat, { marked: result.anomalous, aspect: result.image.width / result.image.height });
+  showPicture(picture, heat, { marked: result.anomalous, missing: true, aspect: result.image.width / result.image.height });
 }
 
 function choose(id) {
@@ -78,7 +80,7 @@ function follow(on) {
 
 function arrived(result) {
   const fresh = results.add(result);
-  const free = page.following && page.paused === null && !cameraRuns();
+  const free = page.following && page.paused === null && !cameraRuns() && Date.now() - Date.parse(result.time) < FRESH_MS;
   if (fresh && free && results.list(wanted())[0]?.id === result.id && (result.anomalous || Date.now() >= page.holdUntil)) {
     page.holdUntil = result.anomalous ? Date.now() + DEFECT_STAYS_MS : 0;
     show(results.get(result.id));
