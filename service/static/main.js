@@ -1,7 +1,7 @@
 // The page: what happens when a result arrives, a picture is given, or a key is pressed.
 
 import { cameraRuns, labelCamera, stopCamera, takePicture, toggleCamera } from './camera.js';
-import { announce, showError, showNothing, showResult } from './panel.js';
+import { announce, showChecking, showError, showNothing, showResult } from './panel.js';
 import { Results } from './results.js';
 import { key, listen, models, scorePicture, sendFeedback, setKey } from './service.js';
 import { chooseLanguage, currentLanguage, text, translate } from './texts.js';
@@ -98,6 +98,10 @@ async function check(blobs) {
 
 async function checkOne(blob) {
   const picture = await createImageBitmap(blob).catch(() => null); // the service reads more formats than browsers do
+  page.chosen = null;
+  showChecking(blob.name ?? '');
+  showFeedback(null);
+  showPicture(picture, null);
   try {
     const answer = await scorePicture(blob, { model: element('model').value, map: Boolean(picture) });
     const own = picture ? { picture, heatmap: answer.heatmap?.data } : { picture: await drawnByService(answer), heatmap: null };
@@ -106,11 +110,8 @@ async function checkOne(blob) {
     Object.assign(result, { own, timing_ms: answer.timing_ms, part: blob.name ?? null });
     await show(result);
   } catch (error) {
-    page.chosen = null;
     page.failed = error;
     showError(error.status === 0 ? text('unreachable') : error.title, error.detail ?? error.message);
-    showFeedback(null);
-    showPicture(picture, null);
     if (error.status === 401) element('key-dialog').showModal();
   }
   announce();
@@ -218,6 +219,7 @@ const shortcuts = {
   h: ['keyHeat', toggleHeat],
   g: ['keyGood', () => label('good')],
   b: ['keyBad', () => label('bad')],
+  '?': ['keyboard', () => element('help-dialog').showModal()],
 };
 const KEY_NAMES = { ArrowLeft: '← →', ' ': '␣', Enter: '⏎' };
 
@@ -247,6 +249,12 @@ function showTexts() {
   refresh();
 }
 
+/** Whether a control that has the focus does something with a key itself. */
+const hasUseFor = (control, key) =>
+  control.matches('select, input[type=password]') ||
+  (control.matches('button') && [' ', 'Enter'].includes(key)) ||
+  (control.matches('input') && key.startsWith('Arrow'));
+
 const pictures = (list) => [...list].filter((file) => file.type.startsWith('image/') || /\.tiff?$/i.test(file.name));
 
 element('open').addEventListener('click', () => element('files').click());
@@ -266,10 +274,8 @@ document.addEventListener('paste', ({ clipboardData }) => {
   if (found.length) check(found);
 });
 document.addEventListener('keydown', (event) => {
-  const typing = event.target.matches('input:not([type=range]), select, textarea') || document.querySelector('dialog[open]');
-  const own = event.target.matches('button, input') && [' ', 'Enter', 'ArrowLeft', 'ArrowRight'].includes(event.key) && !(event.target.matches('button') && event.key.startsWith('Arrow'));
-  if (typing || own || event.ctrlKey || event.metaKey || event.altKey) return;
-  const shortcut = event.key === '?' ? [null, () => element('help-dialog').showModal()] : shortcuts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]') || hasUseFor(event.target, event.key)) return;
+  const shortcut = shortcuts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!shortcut) return;
   event.preventDefault();
   shortcut[1]();
