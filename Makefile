@@ -52,9 +52,10 @@ generated: $(VENV)/.dev-$(RUNTIME) ## write the dashboards' JSON and the Kuberne
 	@$(VENV)/bin/python -m deploy.grafana.generate
 	@$(VENV)/bin/python -m deploy.kubernetes.prometheus_rule
 
-# What tests need from Debian: real test data, and promtool. Root installs them; others are told, and the tests are skipped.
+# What tests need from Debian: real test data, promtool, a broker and a browser. Root installs them; others are told, and the tests are skipped.
 debian-packages:
-	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool mosquitto:/usr/sbin/mosquitto; do \
+	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool mosquitto:/usr/sbin/mosquitto \
+			chromium:/usr/bin/chromium; do \
 		package=$${needed%%:*}; \
 		if [ -e "$${needed#*:}" ]; then :; \
 		elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \

@@ -15,7 +15,8 @@ export function labelCamera() {
 }
 
 function show() {
-  video.hidden = shutter.hidden = !stream;
+  video.hidden = !stream;
+  shutter.hidden = true; // until there is something to see
   labelCamera();
 }
 
@@ -34,6 +35,7 @@ export async function toggleCamera() {
   video.srcObject = stream;
   show();
   await video.play();
+  shutter.hidden = !stream;
 }
 
 export function stopCamera() {

@@ -1,7 +1,7 @@
 // The page: what happens when a result arrives, a picture is given, or a key is pressed.
 
 import { cameraRuns, labelCamera, stopCamera, takePicture, toggleCamera } from './camera.js';
-import { announce, showError, showNothing, showResult } from './panel.js';
+import { announce, showChecking, showError, showNothing, showResult } from './panel.js';
 import { Results } from './results.js';
 import { key, listen, models, scorePicture, sendFeedback, setKey } from './service.js';
 import { chooseLanguage, currentLanguage, text, translate } from './texts.js';
@@ -10,6 +10,7 @@ import { forgetTiles, heatOf, revealTile, showWall, smallPicture } from './wall.
 import { showStrip } from './strip.js';
 
 const DEFECT_STAYS_MS = 2000; // on the stage while the line runs on
+const FRESH_MS = 15000; // what is older, told of again after a connection, is no verdict of now
 
 const element = (id) => document.getElementById(id);
 const results = new Results();
@@ -41,6 +42,7 @@ function refresh() {
 function fillFilter(id, names, shownAs = (name) => name) {
   const select = element(id), { value } = select;
   if ([...select.options].slice(1).map((option) => option.value).join() === names.join() && select.options.length) return;
+  select.parentElement.hidden = names.length < 2;
   select.replaceChildren(new Option(text('all'), ''), ...names.map((name) => new Option(shownAs(name), name)));
   select.value = names.includes(value) ? value : '';
 }
@@ -59,7 +61,7 @@ async function show(result) {
   showFeedback(result);
   const [picture, heat] = await Promise.all([smallPicture(result), heatOf(result)]);
   if (page.chosen !== result.id) return; // another one came meanwhile
-  showPicture(picture, heat, { marked: result.anomalous, aspect: result.image.width / result.image.height });
+  showPicture(picture, heat, { marked: result.anomalous, missing: true, aspect: result.image.width / result.image.height });
 }
 
 function choose(id) {
@@ -78,7 +80,7 @@ function follow(on) {
 
 function arrived(result) {
   const fresh = results.add(result);
-  const free = page.following && page.paused === null && !cameraRuns();
+  const free = page.following && page.paused === null && !cameraRuns() && Date.now() - Date.parse(result.time) < FRESH_MS;
   if (fresh && free && results.list(wanted())[0]?.id === result.id && (result.anomalous || Date.now() >= page.holdUntil)) {
     page.holdUntil = result.anomalous ? Date.now() + DEFECT_STAYS_MS : 0;
     show(results.get(result.id));
@@ -96,6 +98,10 @@ async function check(blobs) {
 
 async function checkOne(blob) {
   const picture = await createImageBitmap(blob).catch(() => null); // the service reads more formats than browsers do
+  page.chosen = null;
+  showChecking(blob.name ?? '');
+  showFeedback(null);
+  showPicture(picture, null);
   try {
     const answer = await scorePicture(blob, { model: element('model').value, map: Boolean(picture) });
     const own = picture ? { picture, heatmap: answer.heatmap?.data } : { picture: await drawnByService(answer), heatmap: null };
@@ -104,11 +110,8 @@ async function checkOne(blob) {
     Object.assign(result, { own, timing_ms: answer.timing_ms, part: blob.name ?? null });
     await show(result);
   } catch (error) {
-    page.chosen = null;
     page.failed = error;
     showError(error.status === 0 ? text('unreachable') : error.title, error.detail ?? error.message);
-    showFeedback(null);
-    showPicture(picture, null);
     if (error.status === 401) element('key-dialog').showModal();
   }
   announce();
@@ -216,6 +219,7 @@ const shortcuts = {
   h: ['keyHeat', toggleHeat],
   g: ['keyGood', () => label('good')],
   b: ['keyBad', () => label('bad')],
+  '?': ['keyboard', () => element('help-dialog').showModal()],
 };
 const KEY_NAMES = { ArrowLeft: '← →', ' ': '␣', Enter: '⏎' };
 
@@ -245,6 +249,12 @@ function showTexts() {
   refresh();
 }
 
+/** Whether a control that has the focus does something with a key itself. */
+const hasUseFor = (control, key) =>
+  control.matches('select, input[type=password]') ||
+  (control.matches('button') && [' ', 'Enter'].includes(key)) ||
+  (control.matches('input') && key.startsWith('Arrow'));
+
 const pictures = (list) => [...list].filter((file) => file.type.startsWith('image/') || /\.tiff?$/i.test(file.name));
 
 element('open').addEventListener('click', () => element('files').click());
@@ -264,10 +274,8 @@ document.addEventListener('paste', ({ clipboardData }) => {
   if (found.length) check(found);
 });
 document.addEventListener('keydown', (event) => {
-  const typing = event.target.matches('input:not([type=range]), select, textarea') || document.querySelector('dialog[open]');
-  const own = event.target.matches('button, input') && [' ', 'Enter', 'ArrowLeft', 'ArrowRight'].includes(event.key) && !(event.target.matches('button') && event.key.startsWith('Arrow'));
-  if (typing || own || event.ctrlKey || event.metaKey || event.altKey) return;
-  const shortcut = event.key === '?' ? [null, () => element('help-dialog').showModal()] : shortcuts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]') || hasUseFor(event.target, event.key)) return;
+  const shortcut = shortcuts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!shortcut) return;
   event.preventDefault();
   shortcut[1]();

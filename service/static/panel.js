@@ -20,6 +20,13 @@ export function showNothing() {
   showFacts([]);
 }
 
+/** While a picture is being scored: the verdict of the one before must not stand beside it. */
+export function showChecking(name) {
+  showVerdict('none', text('checking'), name);
+  showScores(null);
+  showFacts([]);
+}
+
 export function showError(title, detail) {
   showVerdict('error', text('noVerdict'), [title, detail].filter(Boolean).join(': '));
   showScores(null);
@@ -30,7 +37,7 @@ export function showResult(result) {
   const { joint } = result.scores, { threshold } = result;
   const values = { joint: score(joint, threshold), threshold: score(threshold) };
   const kind = result.anomalous ? 'bad' : 'good';
-  showVerdict(kind, text(kind), text(result.anomalous ? 'reasonBad' : 'reasonGood', values));
+  showVerdict(kind, text(kind), text('reason', values));
   showScores(result);
   showFacts([
     ['part', result.part],

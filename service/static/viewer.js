@@ -13,11 +13,15 @@ const opacity = document.getElementById('opacity');
 let shown = { picture: null, heat: null, marked: false, aspect: 1 };
 let point = null; // in shares of width and height
 
-/** Show a picture (or null), its heat (or null), with a ring around the hottest point if `marked`. `aspect` is width / height. */
-export function showPicture(picture, heat, { marked = false, aspect = picture ? picture.width / picture.height : 1 } = {}) {
+/**
+ * Show a picture (or null), its heat (or null), with a ring around the hottest point if `marked`. `aspect` is width / height;
+ * `missing` says that there was a picture once.
+ */
+export function showPicture(picture, heat, { marked = false, missing = false, aspect = picture ? picture.width / picture.height : 1 } = {}) {
   shown = { picture, heat, marked, aspect };
   point = null;
   view.toggleAttribute('data-filled', Boolean(picture));
+  view.toggleAttribute('data-missing', !picture && missing);
   opacity.disabled = !heat;
   canvas.ariaLabel = text('view');
   draw();

@@ -44,6 +44,7 @@ function newTile(result, choose) {
   const tile = document.createElement('li');
   const button = document.createElement('button');
   tile.dataset.verdict = kind;
+  tile.toggleAttribute('data-plain', !result.picture && !result.own);
   button.type = 'button';
   const label = result.part ?? clock(result.at);
   button.ariaLabel = [text(kind), score(result.scores.joint), result.part, clock(result.at)].filter(Boolean).join(', ');
