@@ -89,17 +89,18 @@ $(VENV)/.training-$(RUNTIME) $(VENV)/.dev-$(RUNTIME): $(VENV)/.%-$(RUNTIME): req
 	@$(PIP) install -r $(VENV)/$*.txt
 	@touch $@
 
-# All four lock files agree on the version of what they share. torch's registry build and its CPU build have different hashes,
-# so only the two that production installs from carry hashes.
+# All lock files agree on the version of what they share. torch's registry build and its CPU build have different hashes,
+# so the two that hold torch carry none.
 COMPILE = .venv-lock/bin/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	--no-annotate --custom-compile-command 'make lock' pyproject.toml
 
 lock: ## resolve the pinned versions in requirements/ anew
 	@$(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip --disable-pip-version-check -qq install uv==0.13.9
-	$(COMPILE) --extra cpu --extra otel --extra training --extra pretrain --extra client --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra cpu --extra otel --extra training --extra pretrain --extra client --extra camera --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --extra cpu --extra training --constraint requirements/dev.txt --output-file requirements/training.txt
 	$(COMPILE) --extra cpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/cpu.txt
 	$(COMPILE) --extra gpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/gpu.txt
+	$(COMPILE) --extra camera --constraint requirements/dev.txt --generate-hashes --output-file requirements/camera.txt
 	echo 'setuptools>=77.0.3' | $(subst pyproject.toml,-,$(COMPILE)) --generate-hashes --output-file requirements/build.txt
 	@rm -rf .venv-lock
