@@ -33,7 +33,7 @@ COPY requirements/camera.txt requirements/
 RUN pip --python /opt/duet/bin/python install --no-cache-dir --require-hashes --only-binary :all: -r requirements/camera.txt
 COPY service service
 COPY client client
-COPY training/__init__.py training/
+COPY training/*.py training/
 COPY training/data training/data
 RUN sh install-wheel.sh duet-camera
 

@@ -30,8 +30,8 @@ test-long: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run the long
 	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)
 
 test-containers: $(VENV)/.dev-$(RUNTIME) ## build the images, bring the Compose project up, check it and take it down (needs Docker)
-	@docker compose up --build --wait
-	@$(VENV)/bin/python -m pytest -m containers tests/containers; code=$$?; docker compose down; exit $$code
+	@docker compose --profile demo up --build --wait
+	@$(VENV)/bin/python -m pytest -m containers tests/containers; code=$$?; docker compose --profile demo down; exit $$code
 
 audit: $(VENV)/bin/python ## look the run time's pinned versions up among known vulnerabilities (asks pypi.org)
 	@$(PYTHON) -m venv .venv-audit
