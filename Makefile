@@ -30,8 +30,8 @@ test-long: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run the long
 	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)
 
 test-containers: $(VENV)/.dev-$(RUNTIME) ## build the images, bring the Compose project up, check it and take it down (needs Docker)
-	@docker compose up --build --wait
-	@$(VENV)/bin/python -m pytest -m containers tests/containers; code=$$?; docker compose down; exit $$code
+	@docker compose --profile demo up --build --wait
+	@$(VENV)/bin/python -m pytest -m containers tests/containers; code=$$?; docker compose --profile demo down; exit $$code
 
 audit: $(VENV)/bin/python ## look the run time's pinned versions up among known vulnerabilities (asks pypi.org)
 	@$(PYTHON) -m venv .venv-audit
@@ -50,10 +50,12 @@ types: $(VENV)/.dev-$(RUNTIME) ## check the type annotations
 
 generated: $(VENV)/.dev-$(RUNTIME) ## write the dashboards' JSON and the Kubernetes rules anew from their sources
 	@$(VENV)/bin/python -m deploy.grafana.generate
+	@$(VENV)/bin/python -m deploy.kubernetes.prometheus_rule
 
-# What tests need from Debian: real test data, promtool, and a browser. Root installs them; others are told, and the tests are skipped.
+# What tests need from Debian: real test data, promtool, a broker and a browser. Root installs them; others are told, and the tests are skipped.
 debian-packages:
-	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool chromium:/usr/bin/chromium; do \
+	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool mosquitto:/usr/sbin/mosquitto \
+			chromium:/usr/bin/chromium; do \
 		package=$${needed%%:*}; \
 		if [ -e "$${needed#*:}" ]; then :; \
 		elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
@@ -88,17 +90,19 @@ $(VENV)/.training-$(RUNTIME) $(VENV)/.dev-$(RUNTIME): $(VENV)/.%-$(RUNTIME): req
 	@$(PIP) install -r $(VENV)/$*.txt
 	@touch $@
 
-# All four lock files agree on the version of what they share. torch's registry build and its CPU build have different hashes,
-# so only the two that production installs from carry hashes.
+# All lock files agree on the version of what they share. torch's registry build and its CPU build have different hashes,
+# so the two that hold torch carry none.
 COMPILE = .venv-lock/bin/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	--no-annotate --custom-compile-command 'make lock' pyproject.toml
 
 lock: ## resolve the pinned versions in requirements/ anew
 	@$(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip --disable-pip-version-check -qq install uv==0.13.9
-	$(COMPILE) --extra cpu --extra otel --extra training --extra pretrain --extra client --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra cpu --extra openvino --extra otel --extra training --extra pretrain --extra client --extra camera --extra dev \
+		--output-file requirements/dev.txt
 	$(COMPILE) --extra cpu --extra training --constraint requirements/dev.txt --output-file requirements/training.txt
 	$(COMPILE) --extra cpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/cpu.txt
 	$(COMPILE) --extra gpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/gpu.txt
+	$(COMPILE) --extra camera --constraint requirements/dev.txt --generate-hashes --output-file requirements/camera.txt
 	echo 'setuptools>=77.0.3' | $(subst pyproject.toml,-,$(COMPILE)) --generate-hashes --output-file requirements/build.txt
 	@rm -rf .venv-lock

@@ -237,16 +237,8 @@ class Metrics:
 
     def forget(self, model: str, version: str) -> None:
         """Take the gauges of a version that is loaded no more away; what was counted of it stays."""
-        gauges = (
-            self._queue_depth,
-            self._queue_capacity,
-            self._oldest_request_age,
-            self._inflight_requests,
-            self._model_ready,
-            self._model_fallback,
-            self._threshold,
-        )
-        for gauge in gauges:
+        queue = (self._queue_depth, self._queue_capacity, self._oldest_request_age)
+        for gauge in (*queue, self._inflight_requests, self._model_ready, self._model_fallback, self._threshold):
             gauge.remove(model, version)
         self.model_info.remove_by_labels({"model": model, "version": version})
         self.drift.forget(model, version)

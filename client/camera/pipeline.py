@@ -116,8 +116,9 @@ class Pipeline:
                     return
                 continue
             self._metrics.frames.inc()
-            due = None if deadline is None else time.monotonic() + deadline - (time.time() - frame.taken)
-            self._sender.expect(spooled, due)
+            left = -1.0 if deadline is None else deadline - (time.time() - frame.taken)
+            # What was late already when it came, such as an old file, cannot be rejected any more.
+            self._sender.expect(spooled, time.monotonic() + left if left > 0 else None)
         self._source_ended.set()
 
     def _retried(self, details: stamina.instrumentation.RetryDetails) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 import structlog
 
@@ -64,7 +66,8 @@ class Sender:
         self._model = model
         self._threshold = threshold
         self._window: deque[_InFlight] = deque()
-        self._due: deque[tuple[float, Spooled]] = deque()  # monotonic; of the frames that this process took
+        self._taken: SimpleQueue[tuple[float, Spooled]] = SimpleQueue()  # by another thread, with their due times
+        self._due: dict[int, tuple[float, Spooled]] = {}  # by sequence: monotonic time of the fail-safe verdict
         self._answered: set[int] = set()  # sequences with a fail-safe verdict and no other
         self._down = False
         self._last = 0  # sequence of the last frame in the window
@@ -75,7 +78,7 @@ class Sender:
     def expect(self, frame: Spooled, due: float | None) -> None:
         """Look at a frame that has just been spooled; `due` is the monotonic time of its fail-safe verdict."""
         if due is not None:
-            self._due.append((due, frame))
+            self._taken.put((due, frame))
         self._notify()
 
     def service_failed(self, error: Exception) -> None:
@@ -120,7 +123,10 @@ class Sender:
                 log.debug("the sender has ended")
 
     def _seconds_to_sleep(self) -> float:
-        return min(_IDLE, max(0.0, self._due[0][0] - time.monotonic())) if self._due else _IDLE
+        return min(_IDLE, max(0.0, self._first_due() - time.monotonic()))
+
+    def _first_due(self) -> float:
+        return next((due for due, _ in self._due.values()), math.inf)
 
     def _fill(self) -> None:
         for frame in self._spool.waiting(self._last, self._limit - len(self._window)):
@@ -132,10 +138,16 @@ class Sender:
 
     def _give_fail_safe_verdicts(self) -> None:
         """For frames whose time has passed, whether in flight or still waiting. Scores that are there already go first."""
-        while self._due and self._due[0][0] <= time.monotonic():
+        while not self._taken.empty():
+            due, frame = self._taken.get()
+            self._due[frame.sequence] = (due, frame)
+        while self._first_due() <= time.monotonic():
             self._give_verdicts()
-            _, frame = self._due.popleft()
-            self._decide(frame, self._deadline.fail_safe, "deadline", late=False, final=False)
+            if self._first_due() > time.monotonic():
+                continue
+            _, frame = self._due.pop(next(iter(self._due)))
+            if not self._decide(frame, self._deadline.fail_safe, "deadline", late=False, final=False):
+                continue
             self._answered.add(frame.sequence)
             for entry in self._window:
                 entry.answered |= entry.frame.sequence == frame.sequence
@@ -158,8 +170,7 @@ class Sender:
         self._answered.discard(frame.sequence)
         if outcome is None:
             return
-        seconds = self._deadline.seconds
-        late = seconds is not None and (entry.answered or time.time() - frame.taken > seconds)
+        late = entry.answered or (frame.sequence not in self._due and self._is_old(frame))
         if isinstance(outcome, ScoreResult):
             self._decide(frame, "bad" if outcome.anomalous else "good", "score", late=late, final=True, score=outcome)
         else:
@@ -176,14 +187,21 @@ class Sender:
         final: bool,
         score: ScoreResult | None = None,
         detail: str | None = None,
-    ) -> None:
+    ) -> bool:
+        """Tell the sinks; False if the frame has its verdict already, or was dropped."""
         now = time.time()
         verdict = Verdict(frame, self._labels, judgement, reason, late, now, score, detail)
-        if self._spool.decide(frame.sequence, verdict.to_json(), final=final):
+        if final:
+            self._due.pop(frame.sequence, None)
+        told = self._spool.decide(frame.sequence, verdict.to_json(), final=final)
+        if told:
             self._metrics.verdicts.labels(judgement, reason, str(late).lower()).inc()
             self._metrics.seconds.observe(max(0.0, now - frame.taken))
-            if final:
-                self._due = deque(item for item in self._due if item[1].sequence != frame.sequence)
+        return told
+
+    def _is_old(self, frame: Spooled) -> bool:
+        """Of a frame that nobody waited for, as it was taken before this process began: whether its time has passed."""
+        return self._deadline.seconds is not None and time.time() - frame.taken > self._deadline.seconds
 
     async def _score(self, frame: Spooled) -> ScoreResult | DuetError | None:
         """The result, or the reason for which this picture can never have one; whatever may pass is waited for."""

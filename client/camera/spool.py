@@ -66,14 +66,9 @@ class Spool:
             self._durable = _connect(folder / "spool.db", "FULL")
             self._quick = _connect(folder / "spool.db", "NORMAL")
             with self._writing(self._durable) as connection:
-                for statement in _SCHEMA.split(";"):
-                    connection.execute(statement)
-                names = ",".join("?" * len(self._sinks))
-                connection.execute(f"DELETE FROM sinks WHERE name NOT IN ({names})", self._sinks)
-                connection.executemany("INSERT OR IGNORE INTO sinks VALUES (?, 0)", [(name,) for name in self._sinks])
-                self._remove_delivered(connection)
-                self.frames, self.bytes = connection.execute("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM frames").fetchone()
+                self._prepare(connection)
         except sqlite3.DatabaseError as error:
+            self._lock_file.close()
             raise SpoolError(f"{folder / 'spool.db'} cannot be used ({error}): move the folder away to begin anew") from error
 
     def put(self, frame: Frame, stop: threading.Event) -> Spooled | None:
@@ -127,7 +122,8 @@ class Spool:
             if cursor.rowcount == 0:
                 return False
             connection.execute("INSERT INTO verdicts (sequence, final, body) VALUES (?, ?, ?)", (sequence, int(final), body))
-            self.changed.notify_all()
+            frames, size = (0, 0) if self._sinks else self._remove_delivered(connection)
+        self._count(-frames, -size)
         return True
 
     def next_verdict(self, sink: str) -> tuple[int, str] | None:
@@ -145,8 +141,7 @@ class Spool:
         with self._writing(self._quick) as connection:
             connection.execute("UPDATE sinks SET delivered = ? WHERE name = ?", (number, sink))
             frames, size = self._remove_delivered(connection)
-        if frames:
-            self._count(-frames, -size)
+        self._count(-frames, -size)
 
     def oldest(self) -> float | None:
         """When the oldest frame of the spool was taken."""
@@ -172,9 +167,19 @@ class Spool:
             self._durable.close()
             self._lock_file.close()
 
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        names = ",".join("?" * len(self._sinks))
+        connection.execute(f"DELETE FROM sinks WHERE name NOT IN ({names})", self._sinks)
+        connection.executemany("INSERT OR IGNORE INTO sinks VALUES (?, 0)", [(name,) for name in self._sinks])
+        self._remove_delivered(connection)
+        self.frames, self.bytes = connection.execute("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM frames").fetchone()
+
     def _remove_delivered(self, connection: sqlite3.Connection) -> tuple[int, int]:
         """Remove frames whose final verdict every sink has, and such verdicts; how many frames, of how many bytes."""
-        (floor,) = connection.execute("SELECT MIN(delivered) FROM sinks").fetchone()
+        # Without any sink, as where the service's own page shows the verdicts, there is nobody to wait for.
+        (floor,) = connection.execute("SELECT COALESCE(MIN(delivered), 9e18) FROM sinks").fetchone()
         done = connection.execute(
             "SELECT sequence, size FROM frames WHERE sequence IN (SELECT sequence FROM verdicts WHERE final AND number <= ?)",
             (floor,),
@@ -216,10 +221,18 @@ class Spool:
 
 def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        _set_up(connection, synchronous)
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, synchronous: str) -> None:
     with closing(connection.execute("PRAGMA journal_mode = WAL")) as cursor:
         (mode,) = cursor.fetchone()
     if mode != "wal":
         raise sqlite3.DatabaseError(f"the file system allows no write-ahead log, but {mode}: use a local disk")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("PRAGMA journal_size_limit = 67108864")
-    return connection

@@ -60,6 +60,7 @@ class Folder:
             if time.monotonic() - looked >= _LOOK_AGAIN:  # the first time after the watch has begun, so that no file is missed
                 looked = time.monotonic()
                 self._look(origins)
+                continue  # a file that came during the look may be missing in it; the notice of it comes next
             for path, candidate in self._settled():
                 if stop.is_set():
                     return
@@ -74,7 +75,8 @@ class Folder:
                 self._note(path, origins)
                 if stat := _stat(path):
                     present.add(self._origin(path, stat.st_size, stat.st_mtime_ns))
-        origins.forget_origins_but(present)
+        if present or self.delete:  # an empty folder may be one whose network drive is gone
+            origins.forget_origins_but(present)
 
     def _note(self, path: Path, origins: Origins) -> None:
         stat = _stat(path)
@@ -86,17 +88,19 @@ class Folder:
             path.unlink(missing_ok=True)
 
     def _settled(self) -> list[tuple[Path, _Candidate]]:
-        """Files that have not changed since the last look, oldest change first."""
+        """Files that have stopped changing, oldest change first, up to the first that may not have: none overtakes it."""
         settled = []
-        for path, candidate in list(self._candidates.items()):
+        for path, candidate in sorted(self._candidates.items(), key=lambda item: (item[1].modified, str(item[0]))):
             stat = _stat(path)
             if stat is None:
                 del self._candidates[path]
             elif (stat.st_size, stat.st_mtime_ns) != (candidate.size, candidate.modified):
                 self._candidates[path] = _Candidate(stat.st_size, stat.st_mtime_ns, time.monotonic())
-            elif time.monotonic() - candidate.since >= _UNCHANGED[True]:
+            elif time.monotonic() - candidate.since < _UNCHANGED[True]:
+                break
+            else:
                 settled.append((path, candidate))
-        return sorted(settled, key=lambda item: (item[1].modified, str(item[0])))
+        return settled
 
     def _take(self, path: Path, candidate: _Candidate, origins: Origins) -> Iterator[Frame]:
         try:

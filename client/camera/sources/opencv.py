@@ -94,7 +94,7 @@ class LatestPicture:
         self._thread.join(5)
 
     def next(self, stop: threading.Event, timeout: float | None = None) -> Seen | None:
-        """A picture [H, W, 3] (BGR) newer than this call, and when it was taken (seconds since 1970); None at stop or timeout."""
+        """A picture [H, W, 3] (BGR) newer than this call, and when it was taken; None at `stop` or after `timeout` seconds."""
         ends = None if timeout is None else time.monotonic() + timeout
         with self._fresh:
             self._seen = None

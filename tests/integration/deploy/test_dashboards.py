@@ -7,15 +7,20 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import pynvml
 import pytest
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from prometheus_client import CollectorRegistry, start_http_server
 
 from deploy.grafana.generate import FOLDER, files
+from service.gpu import GpuCollector
 from service.model_format import MODEL_FILE, Distribution
 from tests.pictures import encode, failing, grey, noise, reddish, spotted
 from tests.prometheus_process import INSTALLED, PrometheusProcess, running_prometheus
@@ -39,6 +44,29 @@ def keep_busy(service: ServiceProcess, stop: threading.Event) -> None:
             client.post("/score", content=body)
 
 
+@contextmanager
+def exporting_gpu() -> Iterator[int]:
+    """The port of the GPU's metrics, with NVIDIA's library in front of a device that is not there."""
+    answers = {
+        "nvmlInit": None,
+        "nvmlDeviceGetCount": 1,
+        "nvmlDeviceGetHandleByIndex": 0,
+        "nvmlDeviceGetName": "NVIDIA L4",
+        "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=2**30, total=24 * 2**30),
+        "nvmlDeviceGetUtilizationRates": SimpleNamespace(gpu=40),
+    }
+    registry = CollectorRegistry()
+    with pytest.MonkeyPatch.context() as patch:
+        for function, answer in answers.items():
+            patch.setattr(pynvml, function, lambda *_, answer=answer: answer)
+        registry.register(GpuCollector())
+        server, thread = start_http_server(0, "127.0.0.1", registry)
+        yield server.server_port
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusProcess]:
     """A Prometheus that has watched a busy service until there is drift to tell of."""
@@ -52,7 +80,8 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusP
     save(build_model(BOTH, described.input_shape), described.model_dump_json(), folder / "models" / "tiny" / "1" / MODEL_FILE)
     with (
         running_service(folder / "models", folder / "service.log") as service,
-        running_prometheus(folder, service.port) as watching,
+        exporting_gpu() as gpu_port,
+        running_prometheus(folder, service.port, gpu_port) as watching,
     ):
         stop = threading.Event()
         clients = [threading.Thread(target=keep_busy, args=(service, stop)) for _ in range(3)]
@@ -119,7 +148,7 @@ def test_panel_says_what_it_shows(board: str, panel: dict[str, Any]) -> None:
 def test_rates_follow_the_scrape_interval(board: str, title: str, target: dict[str, Any]) -> None:
     """A window that Grafana makes of resolution and scrape interval; the whole time shown is one for sums."""
     windows = re.findall(r"\[(.*?)\]", target["expr"])
-    taken = re.findall(r"\b(rate|irate|increase|delta|changes)\(", target["expr"])
+    taken = re.findall(r"\b(rate|irate|increase|delta|changes|max_over_time)\(", target["expr"])
     assert len(windows) == len(taken), f"{board}, {title}"
     assert set(windows) <= {"$__rate_interval", "$__range"}
     assert target["instant"] or "$__range" not in windows
