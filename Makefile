@@ -52,9 +52,10 @@ generated: $(VENV)/.dev-$(RUNTIME) ## write the dashboards' JSON and the Kuberne
 	@$(VENV)/bin/python -m deploy.grafana.generate
 	@$(VENV)/bin/python -m deploy.kubernetes.prometheus_rule
 
-# What tests need from Debian: real test data, and promtool. Root installs them; others are told, and the tests are skipped.
+# What tests need from Debian: real test data, promtool, a broker and a browser. Root installs them; others are told, and the tests are skipped.
 debian-packages:
-	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool; do \
+	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool mosquitto:/usr/sbin/mosquitto \
+			chromium:/usr/bin/chromium; do \
 		package=$${needed%%:*}; \
 		if [ -e "$${needed#*:}" ]; then :; \
 		elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
@@ -97,7 +98,8 @@ COMPILE = .venv-lock/bin/uv pip compile --quiet --upgrade --universal --fork-str
 lock: ## resolve the pinned versions in requirements/ anew
 	@$(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip --disable-pip-version-check -qq install uv==0.13.9
-	$(COMPILE) --extra cpu --extra otel --extra training --extra pretrain --extra client --extra camera --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra cpu --extra openvino --extra otel --extra training --extra pretrain --extra client --extra camera --extra dev \
+		--output-file requirements/dev.txt
 	$(COMPILE) --extra cpu --extra training --constraint requirements/dev.txt --output-file requirements/training.txt
 	$(COMPILE) --extra cpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/cpu.txt
 	$(COMPILE) --extra gpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/gpu.txt

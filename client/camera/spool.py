@@ -122,7 +122,8 @@ class Spool:
             if cursor.rowcount == 0:
                 return False
             connection.execute("INSERT INTO verdicts (sequence, final, body) VALUES (?, ?, ?)", (sequence, int(final), body))
-            self.changed.notify_all()
+            frames, size = (0, 0) if self._sinks else self._remove_delivered(connection)
+        self._count(-frames, -size)
         return True
 
     def next_verdict(self, sink: str) -> tuple[int, str] | None:
@@ -140,8 +141,7 @@ class Spool:
         with self._writing(self._quick) as connection:
             connection.execute("UPDATE sinks SET delivered = ? WHERE name = ?", (number, sink))
             frames, size = self._remove_delivered(connection)
-        if frames:
-            self._count(-frames, -size)
+        self._count(-frames, -size)
 
     def oldest(self) -> float | None:
         """When the oldest frame of the spool was taken."""
@@ -178,7 +178,8 @@ class Spool:
 
     def _remove_delivered(self, connection: sqlite3.Connection) -> tuple[int, int]:
         """Remove frames whose final verdict every sink has, and such verdicts; how many frames, of how many bytes."""
-        (floor,) = connection.execute("SELECT MIN(delivered) FROM sinks").fetchone()
+        # Without any sink, as where the service's own page shows the verdicts, there is nobody to wait for.
+        (floor,) = connection.execute("SELECT COALESCE(MIN(delivered), 9e18) FROM sinks").fetchone()
         done = connection.execute(
             "SELECT sequence, size FROM frames WHERE sequence IN (SELECT sequence FROM verdicts WHERE final AND number <= ?)",
             (floor,),

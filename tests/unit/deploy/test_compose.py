@@ -75,6 +75,7 @@ def test_the_gpu_file_reserves_a_gpu_and_requires_it() -> None:
         assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
         assert services[name]["build"]["args"]["RUNTIME"] == "gpu"
     assert services["duet"]["environment"]["DUET_REQUIRE_CUDA"] == "true"
+    assert services["duet"]["environment"]["DUET_PROVIDERS"].startswith("cuda")
 
 
 def test_settings_are_known(services: dict[str, Any]) -> None:

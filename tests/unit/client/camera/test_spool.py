@@ -80,6 +80,16 @@ def test_a_sink_that_is_taken_away_keeps_nothing(opened: Open) -> None:
     assert opened(sinks=("a",)).frames == 0
 
 
+def test_without_a_sink_a_frame_leaves_with_its_verdict(opened: Open) -> None:
+    spool = opened(sinks=())
+    frame = put(spool)
+    assert spool.frames == 1
+    assert spool.decide(frame.sequence, "late", final=False)
+    assert spool.frames == 1
+    assert spool.decide(frame.sequence, "score", final=True)
+    assert (spool.frames, spool.bytes, spool.picture(frame.sequence)) == (0, 0, None)
+
+
 def test_an_origin_is_spooled_once(opened: Open) -> None:
     spool = opened()
     put(spool, origin="a.png")
