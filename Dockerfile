@@ -70,6 +70,7 @@ ENV DUET_HOST=0.0.0.0 DUET_MODELS=/models NVIDIA_DRIVER_CAPABILITIES=compute,uti
 COPY --from=service-environment /opt/duet /opt/duet
 COPY --chown=duet models /models
 COPY deploy/healthcheck.py /opt/duet/healthcheck.py
+RUN install --directory --owner duet /archive
 USER 10001:10001
 EXPOSE 8000
 # A script, because some engines split arguments at their spaces.

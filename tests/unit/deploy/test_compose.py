@@ -64,7 +64,7 @@ def test_nothing_is_published_beyond_this_machine_unasked(services: dict[str, An
 
 
 def test_a_folder_of_models_takes_the_place_of_the_volume() -> None:
-    [mount] = resolved("docker-compose.yml", MODEL_FOLDER="./models")["services"]["duet"]["volumes"]
+    mount, _ = resolved("docker-compose.yml", MODEL_FOLDER="./models")["services"]["duet"]["volumes"]
     assert (mount["type"], mount["source"], mount["target"], mount["read_only"]) == ("bind", f"{ROOT}/models", "/models", True)
 
 
