@@ -32,8 +32,8 @@ test-long: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run the long
 	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)
 
 test-containers: $(VENV)/.dev-$(RUNTIME) ## build the images, bring the Compose project up, check it and take it down (needs Docker)
-	@$(TEST_COMPOSE) up --build --wait
-	@COMPOSE_PROJECT_NAME=duet-test $(VENV)/bin/python -m pytest -m containers tests/containers; code=$$?; $(TEST_COMPOSE) down --volumes; exit $$code
+	@$(TEST_COMPOSE) up --build --wait && COMPOSE_PROJECT_NAME=duet-test $(VENV)/bin/python -m pytest -m containers tests/containers; \
+		code=$$?; $(TEST_COMPOSE) down --volumes; exit $$code
 
 audit: $(VENV)/bin/python ## look the run time's pinned versions up among known vulnerabilities (asks pypi.org)
 	@$(PYTHON) -m venv .venv-audit
