@@ -64,7 +64,7 @@ def test_nothing_is_published_beyond_this_machine_unasked(services: dict[str, An
 
 
 def test_a_folder_of_models_takes_the_place_of_the_volume() -> None:
-    [mount] = resolved("docker-compose.yml", MODEL_FOLDER="./models")["services"]["duet"]["volumes"]
+    mount, _ = resolved("docker-compose.yml", MODEL_FOLDER="./models")["services"]["duet"]["volumes"]
     assert (mount["type"], mount["source"], mount["target"], mount["read_only"]) == ("bind", f"{ROOT}/models", "/models", True)
 
 
@@ -75,6 +75,7 @@ def test_the_gpu_file_reserves_a_gpu_and_requires_it() -> None:
         assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
         assert services[name]["build"]["args"]["RUNTIME"] == "gpu"
     assert services["duet"]["environment"]["DUET_REQUIRE_CUDA"] == "true"
+    assert services["duet"]["environment"]["DUET_PROVIDERS"].startswith("cuda")
 
 
 def test_settings_are_known(services: dict[str, Any]) -> None:
