@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import problem_response
+from .request_log import scoring_fields
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")  # it goes into headers and logs
@@ -61,4 +62,5 @@ class RequestMiddleware:
                 path=quote(request.url.path),  # a console obeys control characters
                 status=status,
                 milliseconds=round(1000 * (time.monotonic() - started), 3),
+                **scoring_fields(request),
             )

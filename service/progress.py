@@ -9,16 +9,29 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 from .errors import DeadlineError
+from .schemas import BranchScores
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one picture of the request scored."""
+
+    probabilities: BranchScores
+    anomalous: bool
 
 
 @dataclass
 class Progress:
-    """One request: the stage it is in, the seconds that each stage took. `limit` in seconds from its start."""
+    """One request: the stage it is in, the seconds that each stage took, what its pictures scored so far.
+
+    `limit` in seconds from its start.
+    """
 
     limit: float
     started: float = field(default_factory=time.monotonic)
     stage: str = "upload"
     seconds: dict[str, float] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
 
     @property
     def deadline(self) -> float:
@@ -31,8 +44,8 @@ class Progress:
         return time.monotonic() - self.started
 
     def of_image(self) -> Progress:
-        """That of one image of the request, under the same clock; it queues for its turn."""
-        return Progress(self.limit, self.started, "queue")
+        """That of one image of the request, under the same clock; it queues for its turn, and its verdict joins the others."""
+        return Progress(self.limit, self.started, "queue", verdicts=self.verdicts)
 
     @contextlib.contextmanager
     def during(self, stage: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ from .heatmap import encode_map, encode_overlay, pixel_probability, resize_map
 from .images import Pixels, decode_image, model_input, resize_square
 from .loaded_model import LoadedModel
 from .model_format import MAP_SIZE, Shape, score_threshold
-from .progress import Progress
+from .progress import Progress, Verdict
 from .runtime import Runtime
 from .schemas import BranchScores, HeatmapKind, HeatmapSize
 
@@ -92,6 +92,7 @@ def count(model: LoadedModel, probabilities: BranchScores, raw: BranchScores, an
             model.metrics.scores[branch].observe(probability)
     if anomalous:
         model.metrics.anomalous.inc()
+    progress.verdicts.append(Verdict(probabilities, anomalous))
     model.drift.add(probabilities, raw.joint >= score_threshold(model.metadata.threshold))
 
 
