@@ -17,7 +17,7 @@ from .request_log import scoring_fields
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")  # it goes into headers and logs
-_QUIET_PATHS = ("/health/", "/v2/health/", "/metrics")  # asked for every few seconds
+QUIET_PATHS = ("/health/", "/v2/health/", "/metrics")  # asked for every few seconds
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class RequestMiddleware:
                 response = problem_response(request, error)
                 if status is None:
                     await response(scope, receive, send_with_id)
-            quiet = request.url.path.startswith(_QUIET_PATHS)
+            quiet = request.url.path.startswith(QUIET_PATHS)
             (log.debug if quiet else log.info)(
                 "request",
                 method=request.method,

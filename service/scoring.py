@@ -74,12 +74,15 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
 async def compute(model: LoadedModel, entry: Entry, inputs: Pixels, progress: Progress) -> Inference:
     """Queue → inference of one admitted picture's model input; leaves in `progress` how far it came, cancelled or not."""
     progress.stage = "queue"
+    entry.trace = progress.trace
     try:
         inference = await model.batcher.compute(entry, inputs)
     except asyncio.CancelledError:
         progress.stage = "inference" if entry.taken else "queue"
         raise
-    progress.seconds |= {"queue": inference.queue_seconds, "inference": inference.inference_seconds}
+    taken = entry.enqueued + inference.queue_seconds
+    progress.passed("queue", entry.enqueued, taken)
+    progress.passed("inference", taken, taken + inference.inference_seconds, inference.batch)
     return inference
 
 
