@@ -46,6 +46,8 @@ def open_session(path: Path, options: EngineOptions, device_id: int) -> tuple[An
     """
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.intra_op_threads
+    # Threads that wait by spinning would take the cores from the decoding of the next pictures.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = ort.get_available_providers()
     providers = [
         (_NAMES[provider], provider_options(provider, options, device_id))
