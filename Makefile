@@ -2,13 +2,14 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve training test test-long test-gpu audit lint types lock debian-packages
+.PHONY: help serve training test test-long test-gpu test-containers audit lint types generated lock debian-packages
 
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 # The lock file of the run time: ONNX Runtime for CUDA where an NVIDIA driver is loaded, else for the CPU.
 RUNTIME := $(if $(or $(wildcard /proc/driver/nvidia/version),$(shell command -v nvidia-smi)),gpu,cpu)
+COMPOSE := $(VENV)/bin/docker-compose --profile '*'
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 
 help: ## list the targets
@@ -28,27 +29,42 @@ test-gpu: $(VENV)/.dev-$(RUNTIME) ## run the tests that need a CUDA device, on a
 test-long: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run the long forms of tests, which `make test` leaves out
 	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)
 
+test-containers: $(VENV)/.dev-$(RUNTIME) ## build the images, bring the Compose project up, check it and take it down (needs Docker)
+	@docker compose --profile demo up --build --wait
+	@$(VENV)/bin/python -m pytest -m containers tests/containers; code=$$?; docker compose --profile demo down; exit $$code
+
 audit: $(VENV)/bin/python ## look the run time's pinned versions up among known vulnerabilities (asks pypi.org)
 	@$(PYTHON) -m venv .venv-audit
 	@.venv-audit/bin/python -m pip --disable-pip-version-check -qq install pip-audit==2.10.1
 	@.venv-audit/bin/pip-audit --require-hashes --disable-pip --strict -r requirements/cpu.txt -r requirements/gpu.txt
 
-lint: $(VENV)/.dev-$(RUNTIME) ## check style and formatting
+lint: $(VENV)/.dev-$(RUNTIME) ## check style and formatting, the Dockerfile and the Compose files
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
+	@$(VENV)/bin/hadolint Dockerfile
+	@$(COMPOSE) config --quiet
+	@$(COMPOSE) -f docker-compose.yml -f docker-compose.gpu.yml config --quiet
 
 types: $(VENV)/.dev-$(RUNTIME) ## check the type annotations
-	@$(VENV)/bin/mypy service training client benchmarks
+	@$(VENV)/bin/mypy service training client benchmarks deploy
 
-# Real test data that Debian packages. Root installs them; others are told, and the tests that need them are skipped.
+generated: $(VENV)/.dev-$(RUNTIME) ## write the dashboards' JSON and the Kubernetes rules anew from their sources
+	@$(VENV)/bin/python -m deploy.grafana.generate
+	@$(VENV)/bin/python -m deploy.kubernetes.prometheus_rule
+
+# What tests need from Debian: real test data, promtool, a broker and a browser. Root installs them; others are told, and the tests are skipped.
 debian-packages:
-	@if [ -e $(FASHION_MNIST) ]; then :; \
-	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		echo "Installing Debian's dataset-fashion-mnist"; \
-		{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y dataset-fashion-mnist; } >/dev/null \
-			|| echo "dataset-fashion-mnist cannot be installed: tests on it are skipped"; \
-	else echo "$(FASHION_MNIST) is missing (Debian package dataset-fashion-mnist): tests on it are skipped"; \
-	fi
+	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool mosquitto:/usr/sbin/mosquitto \
+			chromium:/usr/bin/chromium; do \
+		package=$${needed%%:*}; \
+		if [ -e "$${needed#*:}" ]; then :; \
+		elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+			echo "Installing Debian's $$package"; \
+			{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$package; } \
+				>/dev/null || echo "$$package cannot be installed: tests with it are skipped"; \
+		else echo "$${needed#*:} is missing (Debian package $$package): tests with it are skipped"; \
+		fi; \
+	done
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -74,16 +90,19 @@ $(VENV)/.training-$(RUNTIME) $(VENV)/.dev-$(RUNTIME): $(VENV)/.%-$(RUNTIME): req
 	@$(PIP) install -r $(VENV)/$*.txt
 	@touch $@
 
-# All four lock files agree on the version of what they share. torch's registry build and its CPU build have different hashes,
-# so only the two that production installs from carry hashes.
+# All lock files agree on the version of what they share. torch's registry build and its CPU build have different hashes,
+# so the two that hold torch carry none.
 COMPILE = .venv-lock/bin/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	--no-annotate --custom-compile-command 'make lock' pyproject.toml
 
 lock: ## resolve the pinned versions in requirements/ anew
 	@$(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip --disable-pip-version-check -qq install uv==0.13.9
-	$(COMPILE) --extra cpu --extra training --extra pretrain --extra client --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra cpu --extra openvino --extra otel --extra training --extra pretrain --extra client --extra camera --extra dev \
+		--output-file requirements/dev.txt
 	$(COMPILE) --extra cpu --extra training --constraint requirements/dev.txt --output-file requirements/training.txt
-	$(COMPILE) --extra cpu --constraint requirements/dev.txt --generate-hashes --output-file requirements/cpu.txt
-	$(COMPILE) --extra gpu --constraint requirements/dev.txt --generate-hashes --output-file requirements/gpu.txt
+	$(COMPILE) --extra cpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/cpu.txt
+	$(COMPILE) --extra gpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/gpu.txt
+	$(COMPILE) --extra camera --constraint requirements/dev.txt --generate-hashes --output-file requirements/camera.txt
+	echo 'setuptools>=77.0.3' | $(subst pyproject.toml,-,$(COMPILE)) --generate-hashes --output-file requirements/build.txt
 	@rm -rf .venv-lock

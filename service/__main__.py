@@ -49,12 +49,12 @@ def main() -> None:
     ).parse_args()
     try:
         settings = load_settings()
+        configure_logging(settings)
+        give_back_freed_memory()
+        app = create_app(settings)
     except SettingsError as error:
         print(f"duet-serve: {error}", file=sys.stderr)
         sys.exit(2)
-    configure_logging(settings)
-    give_back_freed_memory()
-    app = create_app(settings)
     runtime: Runtime = app.state.runtime
     config = uvicorn.Config(
         app,

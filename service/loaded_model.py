@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .batcher import Batcher
+from .drift import DriftWindow
 from .engine import load_engines
 from .metrics import Metrics, ModelMetrics
 from .model_format import ModelMetadata
@@ -28,6 +29,7 @@ class LoadedModel:
     metadata: ModelMetadata
     batcher: Batcher
     metrics: ModelMetrics
+    drift: DriftWindow
     _users: int = 0
     _unused: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -58,6 +60,8 @@ def open_model(name: str, version: str, file: Path, size: int, settings: Setting
         device_ids=settings.device_id,
         cuda_memory_mb=settings.cuda_memory_mb,
         cuda_tf32=settings.cuda_tf32,
+        cuda_graphs=settings.cuda_graphs,
+        tensorrt_cache=settings.tensorrt_cache,
         intra_op_threads=settings.intra_op_threads,
         max_batch_size=settings.max_batch_size,
     )
@@ -66,5 +70,9 @@ def open_model(name: str, version: str, file: Path, size: int, settings: Setting
     of_model = metrics.of_model(name, version, first.sha256, first.provider, first.metadata.teacher.source)
     patience = settings.request_timeout_ms / 1000
     batcher = Batcher(engines, settings.max_queue, settings.max_batch_delay_ms / 1000, patience, of_model)
+    of_model.threshold.set(first.metadata.threshold)
     of_model.ready.set_function(lambda: batcher.fault is None)
-    return LoadedModel(name, version, first.provider, first.sha256, size, first.metadata, batcher, of_model)
+    of_model.fallback.set(first.provider != settings.providers[0])
+    drift = DriftWindow(first.metadata.calibration.reference)
+    metrics.drift.watch(name, version, drift)
+    return LoadedModel(name, version, first.provider, first.sha256, size, first.metadata, batcher, of_model, drift)

@@ -77,7 +77,7 @@ def _labels(request: Request) -> tuple[str, str]:
 def _count_scored(request: Request) -> None:
     metrics, progress = runtime_of(request).metrics, request.state.progress
     metrics.requests.labels(*_labels(request), "failed" if getattr(request.state, "failed", False) else "scored").inc()
-    metrics.request_duration.labels(*_labels(request)).observe(progress.total)
+    metrics.observe_request(*_labels(request), progress.total, request.state.id)
 
 
 def _count_cancelled(request: Request) -> None:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -22,6 +23,7 @@ MAP_SIZE = 256
 PATCH = 14  # pixels a side of what the teacher sees as one token
 
 Branch = Literal["local", "semantic"]
+ScoreName = Literal["local", "semantic", "joint"]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -51,6 +53,23 @@ class Sigmoid(_Strict):
     sigma: float = Field(gt=0, allow_inf_nan=False)
 
 
+class Distribution(_Strict):
+    """How often a probability fell between two edges: `counts[i]` times into [edges[i - 1], edges[i]), open at both ends."""
+
+    edges: tuple[Probability, ...] = Field(min_length=1, description="ascending")
+    counts: tuple[Annotated[int, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _bins_lie_side_by_side(self) -> Self:
+        if any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError("the edges of a distribution must ascend")
+        if len(self.counts) != len(self.edges) + 1:
+            raise ValueError(
+                f"{len(self.edges)} edges make {len(self.edges) + 1} bins, but there are {len(self.counts)} counts"
+            )
+        return self
+
+
 class Calibration(_Strict):
     """How raw scores become probabilities, fitted on held-out good images alone. An absent branch is None."""
 
@@ -58,6 +77,9 @@ class Calibration(_Strict):
     semantic: Sigmoid | None
     pixel: Sigmoid | None
     images: int = Field(gt=0, description="held-out good images that it was fitted on")
+    reference: dict[ScoreName, Distribution] = Field(
+        default_factory=dict, description="of their probabilities, from which drift is measured; empty if they were too few"
+    )
 
 
 class TeacherInfo(_Strict):

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import brentq
+from scipy.special import expit
 from scipy.stats import beta
 from torch import Tensor
 
-from service.model_format import Branch, Calibration, Sigmoid
+from service.model_format import Branch, Calibration, Distribution, ScoreName, Sigmoid
 
 from .class_levels import ClassLevels, nearest_class, prototypes
+from .distribution import distribution
 from .errors import TrainingError
 from .files import write_text
 from .folds import fold_numbers, fold_runs
@@ -145,14 +147,27 @@ def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Cali
         pixel=None if scores.map_maximum is None else fit_wide_sigmoid(scores.map_maximum, alpha),
         images=count,
     )
-    limit = upper_quantile(joint_score(scores, calibration), alpha) * JUST_ABOVE
+    joint = joint_score(scores, calibration)
+    limit = upper_quantile(joint, alpha) * JUST_ABOVE
     if limit > LARGEST_LIMIT:
         log.warning(
             "over %g of the held-out good pictures score like clear defects: the threshold is cut, and rejects more than asked "
             "for; look for bad pictures among the good ones",
             alpha,
         )
-    return calibration, -math.expm1(-min(limit, LARGEST_LIMIT))
+    reference = _reference(scores, joint, calibration)
+    return calibration.model_copy(update={"reference": reference}), -math.expm1(-min(limit, LARGEST_LIMIT))
+
+
+def _reference(scores: HeldOutScores, joint: Scores, calibration: Calibration) -> dict[ScoreName, Distribution]:
+    """Distribution of each probability over the held-out pictures; without those that tell nothing of drift."""
+    probabilities: dict[ScoreName, Scores] = {"joint": -np.expm1(-joint)}
+    if scores.local is not None and calibration.local is not None:
+        probabilities["local"] = expit((scores.local - calibration.local.tau) / calibration.local.sigma)
+    if scores.semantic is not None and calibration.semantic is not None:
+        probabilities["semantic"] = expit((scores.semantic - calibration.semantic.tau) / calibration.semantic.sigma)
+    found = {name: distribution(values) for name, values in probabilities.items()}
+    return {name: known for name, known in found.items() if known is not None}
 
 
 def branch_calibration(run: RunFolder, branch: Branch) -> RunCalibration:

@@ -31,6 +31,7 @@ from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside
 from .graph import CalibratedGraph, RawGraph
+from .precision import Precision, native_precision
 from .progress import track
 from .students import DecoderStudent, EncoderStudent
 from .teacher import Teacher, load_teacher
@@ -55,7 +56,9 @@ class FitSettings(BaseModel):
     steps: int = Field(default=10_000, gt=0)
     batch_size: int = Field(default=16, gt=0, description="pictures a step, over all processes and passes")
     accumulate: int = Field(default=1, gt=0, description="passes that a process takes for its share of a batch: saves memory")
-    precision: Literal["bf16", "fp16", "fp32"] = Field(default="bf16", description="of the networks' arithmetic in training")
+    precision: Precision = Field(
+        default_factory=native_precision, description="of the networks' arithmetic in training; what the machine computes best"
+    )
     optimizer: Literal["muon", "stable-adamw"] = Field(
         default="muon", description="muon for the decoder's matrices and AdamW for the rest, or StableAdamW for everything"
     )

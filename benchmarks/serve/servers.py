@@ -46,7 +46,7 @@ class Setup:
         kept |= {"DUET_MAX_BATCH_SIZE": str(self.batch), "DUET_MAX_QUEUE": "1024", "DUET_REQUEST_TIMEOUT_MS": "120000"}
         kept |= {"DUET_PROVIDERS": "cuda,cpu" if self.cuda else "cpu", "DUET_REQUIRE_CUDA": str(self.cuda).lower()}
         kept |= {MODEL: str(self.model), PORT: str(port), BATCH: str(self.batch), CUDA: str(int(self.cuda))}
-        return kept | {"PYTHONPATH": str(ROOT)} | self.settings
+        return kept | {"PYTHONPATH": str(ROOT)} | dict(self.settings)
 
 
 class Server:

@@ -39,7 +39,7 @@ async def infer(runtime: Runtime, model: LoadedModel, pictures: Sequence[Picture
     least = score_threshold(model.metadata.threshold)
     verdicts = [(read_scores(inference, "probability"), read_scores(inference, "score")) for inference in inferences]
     for (probabilities, raw), part in zip(verdicts, parts, strict=True):
-        count(model, probabilities, raw.joint >= least, part)
+        count(model, probabilities, raw, raw.joint >= least, part)
     return inferences
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import choose_encoder
 
-from ..errors import DrainingError, NoModelError
 from ..openapi import problem_responses
 from ..runtime import runtime_of
 from ..schemas import Health
@@ -26,13 +25,8 @@ async def live() -> Health:
 )
 async def ready(request: Request) -> Health:
     """200 once the models are loaded and warm; 503 before that, and from the first sign of shutting down."""
-    runtime = runtime_of(request)
-    if runtime.draining:
-        raise DrainingError("the service is shutting down")
-    if not runtime.repository.ready:
-        raise NoModelError("a model is still loading, or its engine has stopped: see GET /models and the service's log")
-    if runtime.pictures.stuck:
-        raise NoModelError("every thread for pictures is stuck: restart the service, and raise DUET_DECODE_THREADS")
+    if fault := runtime_of(request).fault:
+        raise fault
     return Health(status="ready")
 
 

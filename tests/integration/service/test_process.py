@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 
 from tests.api_keys import digest
+from tests.pictures import encode, spotted
 from tests.service_process import ServiceProcess, running_service
 from tests.tiny_model import write_tiny_model
 
@@ -103,3 +104,15 @@ def test_required_cuda_stops_the_start(models: Path, tmp_path: Path) -> None:
     code, log = failed_start(models, tmp_path / "service.log", require_cuda="true")
     assert code == 1
     assert "DUET_REQUIRE_CUDA" in log
+
+
+def test_a_model_without_reference_has_no_drift_and_says_so(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path)
+    with running_service(tmp_path, tmp_path / "service.log") as service:
+        service.client.post("/score", content=encode(spotted()))
+        assert service.metric("duet_drift_window_images", model="tiny", version="1") == 1
+        assert service.metric("duet_drift_anomalous_ratio", model="tiny", version="1") == 1
+        assert "\nduet_drift_psi" not in service.client.get("/metrics").text
+        service.wait_for_log("no drift is measured: the model holds no reference")
+        described = service.client.get("/models").json()["models"][0]["versions"][0]["loaded"]["metadata"]
+        assert described["calibration"]["reference"] == {}

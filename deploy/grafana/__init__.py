@@ -1,0 +1,1 @@
+"""The dashboards, as programs that write their JSON."""
