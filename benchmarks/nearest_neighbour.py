@@ -16,7 +16,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from service.images import resize_square
 from training.benchmark.neighbours import MOST_PICTURES, NeighbourScorer
 from training.data import class_names, load_samples
 from training.evaluate import score_all
@@ -42,7 +41,7 @@ def main(
     for name, normal in [(name, [name]) for name in classes] if one_vs_rest else [("all", classes)]:
         training = load_samples(layout, data, "train", normal)
         chosen = np.random.default_rng(0).permutation(len(training))[: MOST_PICTURES * len(normal)]
-        pictures = [resize_square(training[i].pixels(), input_size) for i in track(chosen.tolist(), f"{name}: decoding")]
+        pictures = [training[i].model_input((input_size, input_size)) for i in track(chosen.tolist(), f"{name}: decoding")]
         test = load_samples(layout, data, "test", normal)[::every]
         metrics = measure(test, *score_all(NeighbourScorer(network, np.stack(pictures), len(normal), 0), test))
         rows[name] = [metrics.get(metric, float("nan")) for metric in METRICS]

@@ -25,7 +25,6 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from service.images import model_input
 from service.model_format import MAP_SIZE
 from training.calibrate import calibrate_run
 from training.data import GOOD, Sample, load_samples
@@ -159,7 +158,7 @@ def _pointed_at(evaluation: Evaluation) -> str:
 def _seconds(scorer: Scorer, sample: Sample) -> float:
     """For one picture alone: decoded, resized and scored."""
     started = time.perf_counter()
-    scorer.score(model_input(sample.pixels(), scorer.input_shape)[None])
+    scorer.score(sample.model_input(scorer.input_shape)[None])
     return time.perf_counter() - started
 
 

@@ -29,10 +29,11 @@ from rich.table import Table
 from training.batches import Batch, Batches
 from training.fit import step_loader
 from training.noisy_or import joint_hazard
+from training.precision import TYPES
 from training.run_folder import RunFolder
 from training.students import local_loss, semantic_loss
 from training.teacher import normalise
-from training.trainer import PRECISIONS, Trainer
+from training.trainer import Trainer
 
 
 def main(
@@ -111,7 +112,7 @@ def plain_loop(trainer: Trainer, batches: list[Batch]) -> Callable[[], None]:
 
 def autocast(trainer: Trainer) -> torch.autocast:
     precision = trainer.settings.precision
-    return torch.autocast(trainer.device.type, PRECISIONS[precision], enabled=precision != "fp32")
+    return torch.autocast(trainer.device.type, TYPES[precision], enabled=precision != "fp32")
 
 
 if __name__ == "__main__":

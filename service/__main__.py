@@ -51,12 +51,12 @@ def main() -> None:
     try:
         settings = load_settings()
         tracing = open_tracing()
+        configure_logging(settings)
+        give_back_freed_memory()
+        app = create_app(settings, tracing)
     except SettingsError as error:
         print(f"duet-serve: {error}", file=sys.stderr)
         sys.exit(2)
-    configure_logging(settings)
-    give_back_freed_memory()
-    app = create_app(settings, tracing)
     runtime: Runtime = app.state.runtime
     config = uvicorn.Config(
         app,

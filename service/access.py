@@ -57,5 +57,11 @@ async def limit_rate(request: Request) -> None:
         )
 
 
+def client_name(request: Request) -> str | None:
+    """The name of the key that a request came with; None where there are no keys."""
+    key = _key_of(request)
+    return key.name if key else None
+
+
 def _key_of(request: Request) -> ApiKey | None:
     return getattr(request.state, "key", None)

@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI
 from .access import require_key
 from .errors import ModelRefusedError, install_error_handlers
 from .middleware import RequestMiddleware
-from .routes import health, infer, model_changes, open_inference, repository, score, score_batch
+from .routes import events, feedback, health, infer, model_changes, open_inference, page, repository, score, score_batch
 from .runtime import Runtime
 from .security_headers import SecurityHeadersMiddleware
 from .settings import Settings
@@ -47,7 +47,11 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         app.add_middleware(TraceMiddleware, tracing=tracing)
     app.add_middleware(RequestMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
-    for router in (health.router, open_inference.health_router):  # open to everybody: probes and Prometheus carry no key
+    for router in (
+        health.router,
+        open_inference.health_router,
+        page.router,
+    ):  # open to everybody: probes and Prometheus carry no key
         app.include_router(router)
     for router in (
         score.router,
@@ -56,8 +60,11 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         open_inference.router,
         infer.router,
         model_changes.router,
+        events.router,
+        feedback.router,
     ):
         app.include_router(router, dependencies=[Depends(require_key)] if settings.api_keys else [])
+    app.mount("/static", page.PageFiles(directory=page.STATIC))
     return app
 
 
@@ -65,7 +72,10 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     runtime: Runtime = app.state.runtime
     loading = asyncio.create_task(_load(runtime))
+    tidying = asyncio.create_task(runtime.archive.keep_within_limits()) if runtime.archive else None
     yield
+    if tidying:
+        tidying.cancel()
     await loading
     await runtime.close()
 

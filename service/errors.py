@@ -61,6 +61,22 @@ class UnknownModelError(ServiceError):
     """No such model, or no such version of it, is being served."""
 
 
+class UnknownResultError(ServiceError):
+    """Feedback on a result whose picture is not there any more, or never was."""
+
+
+class NoArchiveError(ServiceError):
+    """Feedback, where no picture is kept."""
+
+
+class ArchiveFailedError(ServiceError):
+    """Feedback that cannot be written down."""
+
+
+class TooManyListenersError(ServiceError):
+    """Nobody else can be told of results."""
+
+
 class ModelRefusedError(ServiceError):
     """A model file that cannot be loaded: broken, out of contract, too large, or not for what this machine has."""
 
@@ -151,8 +167,10 @@ PROBLEMS: dict[type[Exception], Problem] = {
     UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),
     ForbiddenError: Problem(403, "forbidden", "Not allowed with this API key"),
     UnknownModelError: Problem(404, "unknown-model", "Unknown model"),
+    UnknownResultError: Problem(404, "unknown-result", "Unknown result"),
     NotAcceptableError: Problem(406, "not-acceptable", "No acceptable form of the answer"),
     ModelRefusedError: Problem(409, "model-refused", "Model file refused"),
+    NoArchiveError: Problem(409, "no-archive", "No picture is kept"),
     TooManyBytesError: Problem(413, "too-many-bytes", "Too many bytes"),
     AnswerTooLargeError: Problem(413, "answer-too-large", "Answer too large"),
     TooManyImagesError: Problem(413, "too-many-images", "Too many images"),
@@ -170,6 +188,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     DrainingError: Problem(503, "draining", "Shutting down", retry_after=5),
     NoModelError: Problem(503, "no-model", "No model is ready", retry_after=2),
     OutOfMemoryError: Problem(503, "out-of-memory", "Out of memory", retry_after=5),
+    ArchiveFailedError: Problem(503, "archive-failed", "The archive cannot be written"),
+    TooManyListenersError: Problem(503, "too-many-listeners", "Too many listeners", retry_after=10),
     DeadlineError: Problem(504, "deadline-passed", "Deadline passed"),
 }
 

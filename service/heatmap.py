@@ -38,8 +38,9 @@ PALETTE: Pixels = (
 
 def pixel_probability(anomaly_map: Map, sigmoid: Sigmoid) -> Map:
     """Distances [H, W] to probabilities in [0, 1], on one absolute scale for every picture."""
-    logit = (anomaly_map.astype(np.float64) - sigmoid.tau) / sigmoid.sigma
-    return (0.5 * (1 + np.tanh(0.5 * logit))).astype(np.float32)  # the sigmoid, in a form that cannot overflow
+    half_logit = (anomaly_map - np.float32(sigmoid.tau)) * np.float32(0.5 / sigmoid.sigma)
+    probability: Map = np.tanh(half_logit) * np.float32(0.5) + np.float32(0.5)  # the sigmoid, in a form that cannot overflow
+    return probability
 
 
 def resize_map(probability: Map, width: int, height: int) -> Map:

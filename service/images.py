@@ -2,11 +2,15 @@
 
 Rules: RGB, upright as EXIF says, first frame only. Of samples with more than 8 bits the high byte is kept (full range: 65535
 becomes 255), so that no pixel depends on the others. Transparent pixels are laid over white. Colour profiles are not applied.
+
+A picture several times as large as the model's input is first reduced by a whole factor, to at least GAP times the input, and
+then resized: a filter over all its pixels costs more than decoding them. A JPEG is reduced while it is decoded.
 """
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -19,6 +23,7 @@ from .picture_headers import MAX_EXIF_BYTES, excess, webp_canvas
 Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+GAP = 2.0  # how many times as large as the input, each way, a reduced picture stays; see docs/performance.md
 
 # decode_image checks its own limit before it decodes; Pillow's would be a second one, and fixed.
 Image.MAX_IMAGE_PIXELS = None
@@ -36,6 +41,7 @@ _UPRIGHT: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SWAPS_SIDES = [_UPRIGHT[orientation] for orientation in (5, 6, 7, 8)]
 
 _BITS_TAG = 258
 _PHOTOMETRIC_TAG = 262
@@ -77,8 +83,25 @@ class TooManyPixelsError(ImageError):
     """A picture larger than the limit; known from its header, before anything is decoded."""
 
 
-def decode_image(data: bytes, max_pixels: int) -> Pixels:
-    """Decode JPEG, PNG, BMP, TIFF or WebP to RGB uint8 [H, W, 3]; H and W are those of the upright picture.
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, RGB and upright. `width` and `height` are those that were sent, `image` may have been reduced."""
+
+    image: Image.Image
+    width: int
+    height: int
+
+    def resized(self, shape: Shape) -> Pixels:
+        """One row of the graph's input `image`, uint8 [height, width, 3] of `shape`.
+
+        Bicubic and antialiased; the aspect ratio is not kept.
+        """
+        height, width = shape
+        return np.asarray(self.image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=GAP))
+
+
+def read_picture(data: bytes, max_pixels: int, shape: Shape | None = None) -> Picture:
+    """Decode JPEG, PNG, BMP, TIFF or WebP; for a model input of `shape` no larger than it needs.
 
     Raises UnreadableImageError, UnsupportedImageError, TooManyPixelsError if width times height exceeds `max_pixels`, or
     MemoryError where the machine has too little for an honest picture.
@@ -91,11 +114,16 @@ def decode_image(data: bytes, max_pixels: int) -> Pixels:
         _check_pixels("picture", *canvas, max_pixels)
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
-            _check_pixels("picture", *image.size, max_pixels)
+            width, height = image.size
+            _check_pixels("picture", width, height, max_pixels)
             _check_cost(image, max_pixels)
+            side = round(GAP * max(shape)) if shape else 0  # for both sides, because the picture may lie on one
+            reduced = image.draft(None, (side, side)) if shape else None  # a JPEG to 1, 1/2, 1/4 or 1/8; no other format
             image.load()
             # After load(): PNG may hold EXIF behind its pixels, and Pillow turns a TIFF itself.
             orientation = _orientation(image)
+            if not reduced:
+                width, height = image.size
             eight_bit = _eight_bit(image)
     except (ImageError, MemoryError):
         raise
@@ -107,16 +135,20 @@ def decode_image(data: bytes, max_pixels: int) -> Pixels:
         raise UnreadableImageError(f"the picture is truncated or damaged: {error}") from error
     turn = _UPRIGHT.get(orientation)
     upright = eight_bit if turn is None else eight_bit.transpose(turn)
-    return np.asarray(_opaque_rgb(upright))
+    if turn in _SWAPS_SIDES:
+        width, height = height, width
+    return Picture(_opaque_rgb(upright), width, height)
+
+
+def decode_image(data: bytes, max_pixels: int) -> Pixels:
+    """All of a picture's pixels, RGB uint8 [H, W, 3], upright; raises as `read_picture`."""
+    return np.asarray(read_picture(data, max_pixels).image)
 
 
 def model_input(pixels: Pixels, shape: Shape) -> Pixels:
-    """RGB uint8 [H, W, 3] to one row of the graph's input `image`, uint8 [height, width, 3] of `shape`.
-
-    Bicubic and antialiased; the aspect ratio is not kept.
-    """
-    height, width = shape
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+    """RGB uint8 [H, W, 3] to one row of the graph's input, as `Picture.resized` does it."""
+    height, width = pixels.shape[:2]
+    return Picture(Image.fromarray(pixels), width, height).resized(shape)
 
 
 def resize_square(pixels: Pixels, size: int) -> Pixels:

@@ -142,6 +142,31 @@ class Metrics:
         self.model_load_failures = Counter(
             "duet_model_load_failures_total", "Models that could not be loaded", _MODEL, registry=registry
         )
+        self.event_listeners = Gauge("duet_event_listeners", "Listeners to /events", registry=registry)
+        self.event_listeners_dropped = Counter(
+            "duet_event_listeners_dropped_total", "Listeners to /events cut off because they read too slowly", registry=registry
+        )
+        self.feedback = Counter(
+            "duet_feedback_total",
+            "Labels that people gave to results, by the label and by what the model had said: anomalous, good",
+            (*_MODEL, "label", "verdict"),
+            registry=registry,
+        )
+        self.archived = Counter(
+            "duet_archived_total",
+            "Pictures written to the archive, by why they are kept: anomalous, feedback",
+            (*_MODEL, "reason"),
+            registry=registry,
+        )
+        self.archive_failures = Counter(
+            "duet_archive_failures_total",
+            "Pictures or labels missing in the archive: queue-full because the disk is slow, write because it is full or gone",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in ("queue-full", "write"):
+            self.archive_failures.labels(reason)
+        self.archive_bytes = Gauge("duet_archive_bytes", "Size of the archive", registry=registry)
         self._stage_duration = Histogram(
             "duet_stage_duration_seconds",
             "Time of one image in each stage",

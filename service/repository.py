@@ -251,11 +251,10 @@ class Repository:
         while self._limit and self._bytes_in_memory() + size > self._limit:
             in_memory = [(served.last_used, other) for other, served in self._served.items() if served.loaded is not None]
             oldest = min(in_memory)[1]
-            while self._served[
-                oldest
-            ].waiting:  # who has waited for it takes it first: else two models chase each other for ever
+            served = self._served[oldest]
+            while served.waiting:  # who has waited for it takes it first: else two models chase each other for ever
                 await asyncio.sleep(0)
-            await self._put_out(oldest, self._served[oldest])
+            await self._put_out(oldest, served)
 
     def _bytes_in_memory(self) -> int:
         return sum(model.bytes for model in self._in_memory())

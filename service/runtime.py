@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 
+from .archive import Archive
 from .batcher import ENGINE_THREAD
 from .errors import DrainingError, NoModelError, ServiceError
+from .feed import Feed
 from .metrics import Metrics
 from .picture_pool import PicturePool
 from .rate_limit import RateLimit
@@ -31,6 +33,8 @@ class Runtime:
         self.pictures = PicturePool(settings.decode_threads, settings.request_timeout_ms / 1000)
         self.uploads = UploadBudget(settings.max_bytes)
         self.rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
+        self.feed = Feed(self.metrics)
+        self.archive = Archive(settings.archive, settings, self.metrics) if settings.archive else None
         self.draining = False
         self.failed = False
         self.metrics.ready.set_function(lambda: self.fault is None)
@@ -49,11 +53,14 @@ class Runtime:
     @property
     def left_behind(self) -> int:
         """Threads that still work, once all is closed: for requests that have been answered long since."""
-        return self.pictures.busy + sum(thread.name == ENGINE_THREAD for thread in threading.enumerate())
+        archiving = self.archive.busy if self.archive else 0
+        return archiving + self.pictures.busy + sum(thread.name == ENGINE_THREAD for thread in threading.enumerate())
 
     async def close(self) -> None:
         """Unload the models, end the threads and send the last traces."""
         await self.repository.close()
+        if self.archive:
+            await self.archive.close()
         self.pictures.close()
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)

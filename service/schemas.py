@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -137,10 +138,50 @@ class BatchResponse(_Schema):
     results: list[BatchScored | BatchRefused] = Field(description="one entry a picture, in the order of the form")
 
 
+class ResultEvent(_Schema):
+    """One scored picture, as `/events` tells of it."""
+
+    number: int = Field(description="ascending from the start of the service; the event's id")
+    id: str = Field(description="the request's X-Request-ID; of a batch or message, with `.INDEX` behind it")
+    time: datetime
+    model: ModelReference
+    line: str | None = Field(description="the request's X-Duet-Line")
+    station: str | None = Field(description="the request's X-Duet-Station")
+    part: str | None = Field(description="the request's X-Duet-Part")
+    scores: BranchScores
+    raw: BranchScores
+    threshold: float
+    anomalous: bool
+    image: ImageSize
+    picture: str | None = Field(description="small JPEG, base64; null unless somebody listened with `pictures=true`")
+    heatmap: str | None = Field(description="small palette PNG, base64, as of `heatmap=map`; null like `picture`")
+
+
+class ServiceEvent(_Schema):
+    """The first event that a listener gets."""
+
+    archive: bool = Field(description="whether pictures are kept, and so whether `/feedback` takes labels")
+
+
+class FeedbackRequest(_Schema):
+    """What somebody says of a picture."""
+
+    id: str = Field(max_length=200, description="the result's id, as `/events` and `/score` tell it")
+    label: Literal["good", "bad"]
+
+
+class FeedbackAnswer(_Schema):
+    """Feedback that lies in the archive."""
+
+    id: str
+    label: Literal["good", "bad"]
+    anomalous: bool = Field(description="what the model had said")
+
+
 class LoadedVersion(_Schema):
     """A version in memory."""
 
-    provider: str = Field(description="what computes: tensorrt, cuda or cpu")
+    provider: str = Field(description="what computes, as DUET_PROVIDERS names it; `openvino-bf16` computes in bfloat16")
     sha256: str = Field(description="digest of the model file")
     bytes: int = Field(description="size of the model file, which counts against DUET_MAX_MODELS_MB")
     input: ImageSize = Field(description="what every picture is resized to, tiles and all")

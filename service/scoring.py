@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from .batcher import Entry, Inference
 from .errors import InferenceError
 from .heatmap import encode_map, encode_overlay, pixel_probability, resize_map
-from .images import Pixels, decode_image, model_input, resize_square
+from .images import Pixels, decode_image, read_picture
 from .loaded_model import LoadedModel
 from .model_format import MAP_SIZE, Shape, score_threshold
+from .preview import Preview, preview_heatmap, preview_picture
 from .progress import Progress, Verdict
 from .runtime import Runtime
 from .schemas import BranchScores, HeatmapKind, HeatmapSize
@@ -38,6 +39,7 @@ class Scored:
     width: int
     height: int
     heatmap: HeatmapImage | None
+    preview: Preview | None  # if somebody listens for it
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
     """
     with model.batcher.admit(progress.deadline) as entry:
         with progress.during("decode"):
+            watched = runtime.feed.wants_pictures
             decoded = await runtime.pictures.run(
-                lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_shape, options)
+                lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_shape, options, watched)
             )
         inference = await compute(model, entry, decoded.inputs, progress)
     probabilities, raw = read_scores(inference, "probability"), read_scores(inference, "score")
@@ -68,7 +71,8 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
             image = await runtime.pictures.run(lambda: _heatmap(model, inference, decoded, options))
     anomalous = raw.joint >= score_threshold(threshold)
     count(model, probabilities, raw, anomalous, progress)
-    return Scored(probabilities, raw, threshold, anomalous, decoded.width, decoded.height, image)
+    preview = await runtime.pictures.run(lambda: _preview(model, inference, decoded)) if decoded.preview else None
+    return Scored(probabilities, raw, threshold, anomalous, decoded.width, decoded.height, image, preview)
 
 
 async def compute(model: LoadedModel, entry: Entry, inputs: Pixels, progress: Progress) -> Inference:
@@ -107,16 +111,17 @@ class _Decoded:
     width: int
     height: int
     beneath: Callable[[], Pixels]  # what lies beneath an overlay
+    preview: bytes | None
 
 
-def _decode(data: bytes, max_pixels: int, shape: Shape, options: ScoreOptions) -> _Decoded:
-    pixels = decode_image(data, max_pixels)
-    height, width = pixels.shape[:2]
-    inputs = model_input(pixels, shape)
+def _decode(data: bytes, max_pixels: int, shape: Shape, options: ScoreOptions, watched: bool) -> _Decoded:
+    picture = read_picture(data, max_pixels, shape)
+    inputs = picture.resized(shape)
+    preview = preview_picture(picture.image) if watched else None
     if options.heatmap == "overlay" and options.heatmap_size == "model":
-        small = resize_square(pixels, MAP_SIZE)
-        return _Decoded(inputs, width, height, lambda: small)
-    return _Decoded(inputs, width, height, lambda: decode_image(data, max_pixels))
+        small = picture.resized((MAP_SIZE, MAP_SIZE))
+        return _Decoded(inputs, picture.width, picture.height, lambda: small, preview)
+    return _Decoded(inputs, picture.width, picture.height, lambda: decode_image(data, max_pixels), preview)
 
 
 def read_scores(inference: Inference, kind: str) -> BranchScores:
@@ -126,6 +131,15 @@ def read_scores(inference: Inference, kind: str) -> BranchScores:
     if any(value is not None and not math.isfinite(value) for value in values.values()):
         raise InferenceError(f"the model's {kind} of this picture is not a finite number: {values}")
     return BranchScores.model_validate(values)
+
+
+def _preview(model: LoadedModel, inference: Inference, decoded: _Decoded) -> Preview | None:
+    if decoded.preview is None:
+        return None
+    calibration, distances = model.metadata.calibration.pixel, inference.outputs.get("anomaly_map")
+    if calibration is None or distances is None:
+        return Preview(decoded.preview, None)
+    return Preview(decoded.preview, preview_heatmap(pixel_probability(distances, calibration)))
 
 
 def _heatmap(model: LoadedModel, inference: Inference, decoded: _Decoded, options: ScoreOptions) -> HeatmapImage:

@@ -6,7 +6,7 @@ import logging
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from pydantic import ValidationError
@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 
 from service.model_format import Branch, ModelFormatError
 
+from .cli_archive import archive
 from .cli_benchmark import Recipe, benchmark
 from .errors import TrainingError
 
@@ -66,7 +67,9 @@ def fit(
     steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 10_000,
     batch_size: Annotated[int, typer.Option(help="Pictures a step, over all processes.")] = 16,
     accumulate: Annotated[int, typer.Option(help="Passes that a process takes for its share of a step: saves memory.")] = 1,
-    precision: Annotated[Precision, typer.Option(help="Of the networks' arithmetic in training.")] = Precision.bf16,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of the networks' arithmetic; bf16 if this machine computes it, else fp32.")
+    ] = None,
     encoder_depth: Annotated[
         int | None, typer.Option(help="Blocks of the encoder student; half the teacher's if absent.")
     ] = None,
@@ -99,11 +102,12 @@ def fit(
     if resume:
         run.description()
     elif first:
+        chosen: dict[str, Any] = {} if precision is None else {"precision": precision.value}
         settings = FitSettings(
             teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, accumulate=accumulate,
-            precision=precision.value, encoder_depth=encoder_depth, held_out_share=held_out_share, folds=folds,
+            encoder_depth=encoder_depth, held_out_share=held_out_share, folds=folds,
             alpha=alpha, seed=seed, tiles=None if tiles is None else parse_tiles(tiles, input_size),
-            **(PAPER if recipe == Recipe.paper else {}),
+            **chosen, **(PAPER if recipe == Recipe.paper else {}),
         )  # fmt: skip
         if not data:
             raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")
@@ -202,6 +206,7 @@ def evaluate(
 
 
 app.command()(benchmark)
+app.command()(archive)
 
 
 @app.command()

@@ -9,7 +9,6 @@ from tempfile import TemporaryFile
 import numpy as np
 import numpy.typing as npt
 
-from service.images import model_input
 from service.model_format import MAP_SIZE, score_threshold
 
 from .data import GOOD, Sample
@@ -65,7 +64,7 @@ def score_all(
     with Progress("scoring", len(samples)) as bar:
         for start in range(0, len(samples), scorer.at_once):
             batch = samples[start : start + scorer.at_once]
-            outputs = scorer.score(np.stack([model_input(sample.pixels(), scorer.input_shape) for sample in batch]))
+            outputs = scorer.score(np.stack([sample.model_input(scorer.input_shape) for sample in batch]))
             anomaly_maps = outputs.pop("anomaly_map", None)
             if known and anomaly_maps is not None:
                 if stored is None:

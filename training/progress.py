@@ -8,10 +8,6 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
-
 T = TypeVar("T")
 SMOOTHING = 0.95
 LINE_EVERY_SECONDS = 30.0
@@ -21,6 +17,11 @@ class Progress:
     """A bar on standard error with smoothed figures behind it; without a terminal, one line every half minute."""
 
     def __init__(self, title: str, total: int, completed: int = 0, *, shown: bool = True) -> None:
+        # Only here: the camera client's simulated line renders parts where no training package is installed.
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
         self._shown = shown
         self._console = Console(stderr=True)
         self._bar = RichProgress(

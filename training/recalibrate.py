@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from service.images import model_input
 from service.model_format import MODEL_FILE, Calibration, Sigmoid, parse_metadata
 
 from .calibrate import HeldOutScores, calibration_of
@@ -60,7 +59,7 @@ def _scores(scorer: OnnxScorer, samples: Sequence[Sample]) -> HeldOutScores:
     with Progress("scoring good pictures", len(samples)) as bar:
         for start in range(0, len(samples), scorer.at_once):
             chosen = samples[start : start + scorer.at_once]
-            batch = [model_input(sample.pixels(), scorer.input_shape) for sample in chosen]
+            batch = [sample.model_input(scorer.input_shape) for sample in chosen]
             outputs = scorer.score(np.stack(batch))
             if "anomaly_map" in outputs:
                 found.setdefault("map_maximum", []).append(outputs["anomaly_map"].max(axis=(1, 2)))
@@ -92,7 +91,7 @@ def _set_constants(model: onnx.ModelProto, calibration: Calibration, file: Path)
 def _check(file: Path, calibration: Calibration, sample: Sample) -> None:
     """The file scores as its metadata says, on one picture; TrainingError if not."""
     scorer = OnnxScorer(file)
-    outputs = scorer.score(model_input(sample.pixels(), scorer.input_shape)[None])
+    outputs = scorer.score(sample.model_input(scorer.input_shape)[None])
     branches: Mapping[str, Sigmoid | None] = {"local": calibration.local, "semantic": calibration.semantic}
     for branch, sigmoid in branches.items():
         if sigmoid is not None:

@@ -12,8 +12,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from service.images import model_input
-
 from .curves import draw_curves
 from .data import GOOD
 from .evaluate import Evaluation
@@ -79,7 +77,7 @@ def _sheet(evaluation: Evaluation, scorer: Scorer) -> Figure:
         axes[0].text(-0.08, 0.5, title, rotation=90, va="center", ha="right", transform=axes[0].transAxes, fontsize=9)
         for place, index in enumerate(indices):
             sample = evaluation.samples[index]
-            picture = model_input(sample.pixels(), scorer.input_shape)
+            picture = sample.model_input(scorer.input_shape)
             outputs = scorer.score(picture[None])
             verdict = "anomalous" if evaluation.anomalous[index] else "good"
             axes[2 * place].imshow(picture)

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from service.images import Pixels, model_input
+from service.images import Pixels
 from service.model_format import Branch, Calibration, Probability, Shape, Tiles, TrainingData, input_shape
 
 from .class_levels import ClassLevels
@@ -31,6 +31,7 @@ from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside
 from .graph import CalibratedGraph, RawGraph
+from .precision import Precision, native_precision
 from .progress import track
 from .students import DecoderStudent, EncoderStudent
 from .teacher import Teacher, load_teacher
@@ -55,7 +56,9 @@ class FitSettings(BaseModel):
     steps: int = Field(default=10_000, gt=0)
     batch_size: int = Field(default=16, gt=0, description="pictures a step, over all processes and passes")
     accumulate: int = Field(default=1, gt=0, description="passes that a process takes for its share of a batch: saves memory")
-    precision: Literal["bf16", "fp16", "fp32"] = Field(default="bf16", description="of the networks' arithmetic in training")
+    precision: Precision = Field(
+        default_factory=native_precision, description="of the networks' arithmetic in training; what the machine computes best"
+    )
     optimizer: Literal["muon", "stable-adamw"] = Field(
         default="muon", description="muon for the decoder's matrices and AdamW for the rest, or StableAdamW for everything"
     )
@@ -216,7 +219,7 @@ def new_networks(settings: FitSettings) -> tuple[Teacher, DecoderStudent, Encode
 
 def decode_pictures(samples: Sequence[Sample], shape: Shape, file: Path, title: str) -> None:
     """Decode and resize every sample once into `file`, uint8 [M, height, width, 3]."""
-    store_pictures((model_input(sample.pixels(), shape) for sample in track(samples, title)), (len(samples), *shape, 3), file)
+    store_pictures((sample.model_input(shape) for sample in track(samples, title)), (len(samples), *shape, 3), file)
 
 
 def store_pictures(pictures: Iterable[Pixels], shape: tuple[int, ...], file: Path) -> None:

@@ -13,6 +13,7 @@ from .errors import TrainingError
 from .files import write_beside
 from .noisy_or import joint_hazard, surprise_of_defect
 from .optimizers import StableAdamW, muon, scale_learning_rates
+from .precision import TYPES
 from .processes import accelerator
 from .run_folder import RunFolder, new_networks
 from .schedule import warmup_cosine
@@ -20,8 +21,6 @@ from .students import Students, defect_loss, local_loss, semantic_loss
 from .teacher import normalise
 
 log = logging.getLogger(__name__)
-
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 class Trainer:
@@ -96,7 +95,7 @@ class Trainer:
         torch.manual_seed(settings.seed * 1_000_003 + self.step + (number << 40))
         images, spoilt, defects = (normalise(pictures.to(self.device)) for pictures in batch[:3])
         good, seen = len(images), torch.cat((images, defects))
-        with torch.autocast(self.device.type, PRECISIONS[settings.precision], enabled=settings.precision != "fp32"):
+        with torch.autocast(self.device.type, TYPES[settings.precision], enabled=settings.precision != "fp32"):
             with torch.no_grad():
                 everything = self.teacher(torch.cat((seen, spoilt)))
             hidden = [tokens[: len(seen)] for tokens in everything]

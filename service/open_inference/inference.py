@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 
 from ..batcher import Entry, Inference
-from ..images import ImageError, Pixels, decode_image, model_input
+from ..images import ImageError, Pixels, read_picture
 from ..loaded_model import LoadedModel
 from ..metrics import STAGES
 from ..model_format import score_threshold
@@ -55,6 +55,7 @@ async def _infer_one(
 
 def _decode(runtime: Runtime, model: LoadedModel, index: int, data: memoryview) -> Pixels:
     try:
-        return model_input(decode_image(bytes(data), runtime.settings.max_pixels), model.metadata.input_shape)
+        shape = model.metadata.input_shape
+        return read_picture(bytes(data), runtime.settings.max_pixels, shape).resized(shape)
     except ImageError as error:
         raise type(error)(f"element {index} of input '{ENCODED_INPUT}': {error}") from error

@@ -14,6 +14,8 @@ from ..errors import BadParameterError, NotAcceptableError
 from ..loaded_model import LoadedModel
 from ..metering import MeteredRoute
 from ..openapi import problem_responses
+from ..reporting import report
+from ..result_labels import Labels
 from ..runtime import runtime_of
 from ..schemas import ScoreQuery, ScoreResponse
 from ..scoring import score_image
@@ -59,6 +61,7 @@ _REQUEST_BODY: dict[str, Any] = {
 async def score(
     request: Request,
     query: Annotated[ScoreQuery, Query()],
+    labels: Labels,
     accept: AcceptHeader = "*/*",
     timeout_ms: TimeoutHeader = None,
 ) -> Response:
@@ -74,6 +77,7 @@ async def score(
             media_type = _media_type(accept, query, model)
             with model.metrics.inflight_requests.track_inprogress():
                 scored = await while_connected(request, score_image(runtime, model, data, options_of(query), progress))
+    report(runtime, request.state.id, labels, model, scored, data)
     if media_type == PNG and scored.heatmap:
         return Response(scored.heatmap.png, media_type=PNG, headers=score_headers(model, scored))
     answer = score_answer(request.state.id, model, scored, progress)

@@ -21,6 +21,8 @@ from ..metering import MeteredRoute, count_refused_image
 from ..openapi import problem_responses
 from ..paced_scoring import pace, score_paced
 from ..progress import Progress
+from ..reporting import report
+from ..result_labels import Labels, ResultLabels
 from ..runtime import runtime_of
 from ..schemas import BatchRefused, BatchResponse, BatchScored, ModelReference, ScoreQuery, ScoreResponse
 from ..scoring import ScoreOptions, score_image
@@ -76,6 +78,7 @@ _LINES = {"schema": {"type": "string", "description": "One entry of `results` a 
 async def score_batch(
     request: Request,
     query: Annotated[ScoreQuery, Query()],
+    labels: Labels,
     accept: AcceptHeader = "*/*",
     timeout_ms: TimeoutHeader = None,
 ) -> Response:
@@ -97,7 +100,7 @@ async def score_batch(
         held.enter_context(model.metrics.inflight_requests.track_inprogress())
         progress.stage = "batch"
         options, limit = options_of(query), _HEATMAP_FACTOR * runtime.settings.max_bytes
-        batch = _Batch(request, model, uploads, options, math.inf if media_type == JSON_LINES else limit)
+        batch = _Batch(request, model, uploads, options, labels, math.inf if media_type == JSON_LINES else limit)
         if media_type == JSON_LINES:
             return JsonLinesResponse(request, batch.score, progress.limit - progress.total + _GRACE_SECONDS, held.pop_all())
         entries: list[Entry] = []
@@ -122,6 +125,7 @@ class _Batch:
     model: LoadedModel
     uploads: list[Upload]
     options: ScoreOptions
+    labels: ResultLabels
     heatmap_bytes_left: float
 
     async def score(self, take: Callable[[Entry], Awaitable[None]]) -> None:
@@ -137,6 +141,8 @@ class _Batch:
         async with progress.within_deadline():
             data = self.uploads[index].data
             scored = await score_image(runtime_of(self.request), self.model, data, self.options, progress)
+        result_id = f"{self.request.state.id}.{index}"
+        report(runtime_of(self.request), result_id, self.labels, self.model, scored, data)
         answer = score_answer(self.request.state.id, self.model, scored, progress)
         if answer.heatmap:
             self.heatmap_bytes_left -= len(answer.heatmap.data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from service.images import ImageError, decode_image
+from service.images import ImageError, decode_image, model_input, read_picture
+from service.model_format import Shape
 
 from .errors import DataError
 
@@ -68,8 +69,17 @@ class Sample:
         """RGB uint8 [H, W, 3], decoded as the service does; raises DataError if the file is no readable picture."""
         if isinstance(self.source, np.ndarray):
             return self.source if self.source.ndim == 3 else np.repeat(self.source[:, :, None], 3, axis=2)
+        return self._read(lambda data: decode_image(data, MAX_PIXELS))
+
+    def model_input(self, shape: Shape) -> npt.NDArray[np.uint8]:
+        """One row of the graph's input, uint8 [height, width, 3] of `shape`, as the service makes it; raises DataError."""
+        if isinstance(self.source, np.ndarray):
+            return model_input(self.pixels(), shape)
+        return self._read(lambda data: read_picture(data, MAX_PIXELS, shape).resized(shape))
+
+    def _read(self, decode: Callable[[bytes], npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
         try:
-            return decode_image(self.encoded(), MAX_PIXELS)
+            return decode(self.encoded())
         except ImageError as error:
             raise DataError(f"{self.source} cannot be decoded: {error}") from error
 

@@ -25,9 +25,11 @@ TESTS = Path(__file__).parents[2]
 def test_service_keeps_what_its_description_promises(models: Path, tmp_path: Path, examples: int, cases: int) -> None:
     with running_service(models, tmp_path / "service.log") as service:
         description = f"{service.client.base_url}/openapi.json"
+        service.client.get("/openapi.json").raise_for_status()  # made once, on a busy machine not in schemathesis's ten seconds
         run = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(TESTS / "contract.toml"), "run", description),
+                *("--exclude-path", "/events"),  # its answer has no end: test_results.py
                 *(
                     "--checks",
                     "all",
@@ -49,7 +51,7 @@ def test_service_keeps_what_its_description_promises(models: Path, tmp_path: Pat
         assert service.client.get("/health/ready").status_code == 200
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["complete"]
-    assert report["operations"]["tested"] == report["operations"]["total"]
+    assert report["operations"]["tested"] == report["operations"]["total"] - 1
     assert report["test_cases"]["generated"] >= cases
     assert report["test_cases"]["with_failures"] == report["test_cases"]["errored"] == 0
     assert "Traceback" not in (tmp_path / "service.log").read_text()

@@ -72,7 +72,7 @@ def test_a_picture_s_score_does_not_depend_on_its_company(exported: Path, pictur
     together = run_onnx(exported, pictures)
     for index in range(len(pictures)):
         for name, values in run_onnx(exported, pictures[index : index + 1]).items():
-            np.testing.assert_allclose(values[0], together[name][index], rtol=1e-5, atol=0, err_msg=name)
+            np.testing.assert_allclose(values[0], together[name][index], rtol=1e-4, atol=5e-5, err_msg=name)
 
 
 def test_the_graph_keeps_attention_whole_and_carries_its_weights(exported: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_service_s_engine_takes_it(exported: Path, pictures: Pixels) -> None
     engine.warm_up()
     found, expected = engine.run(list(pictures[:3])), run_onnx(exported, pictures[:3])
     for name, values in found.items():
-        np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(values, expected[name], rtol=1e-4, atol=5e-5)
 
 
 @pytest.mark.parametrize("branch", ["local", "semantic"])

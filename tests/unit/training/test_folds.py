@@ -70,8 +70,8 @@ def test_every_picture_is_scored_by_students_that_never_saw_it(run: RunFolder) -
             raw = folds[numbers[index]].raw_graph()(picture)
         assert raw.local is not None
         assert raw.semantic is not None
-        assert scores.local[index] == pytest.approx(raw.local.item(), rel=1e-5)
-        assert scores.semantic[index] == pytest.approx(raw.semantic.item(), rel=1e-5)
+        assert scores.local[index] == pytest.approx(raw.local.item(), rel=1e-3)
+        assert scores.semantic[index] == pytest.approx(raw.semantic.item(), rel=1e-3)
     assert run.calibration().calibration.images == 18
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.images import model_input, read_picture
 from training.data import ANOMALOUS, GOOD, DataError, Sample
 
 Save = Callable[..., Path]
@@ -24,6 +25,18 @@ def test_grey_arrays_become_rgb_and_colour_stays() -> None:
     assert pixels.shape == (2, 3, 3)
     assert all((pixels[:, :, channel] == grey).all() for channel in range(3))
     np.testing.assert_array_equal(Sample("c", pixels, GOOD, "part").pixels(), pixels)
+
+
+def test_model_input_is_the_service_s(tmp_path: Path) -> None:
+    """Also of a JPEG that the service decodes at a smaller scale."""
+    path = tmp_path / "large.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)).save(path)
+    served = read_picture(path.read_bytes(), 10**6, (56, 56))
+    assert served.image.size == (200, 150)
+    sample = Sample("a", path, GOOD, "part")
+    np.testing.assert_array_equal(sample.model_input((56, 56)), served.resized((56, 56)))
+    array = Sample("b", sample.pixels(), GOOD, "part")
+    np.testing.assert_array_equal(array.model_input((56, 56)), model_input(sample.pixels(), (56, 56)))
 
 
 def test_unreadable_pictures_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""A command run for each verdict: the relay of a rejecter, a lamp, a label printer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+
+import structlog
+
+_SECONDS = 10.0
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Command:
+    """Runs once for each verdict that is not late, without a shell; the verdict is its standard input and its DUET_ variables.
+
+    A command that fails or takes too long is told of and counted, not repeated: by then another part lies under the rejecter.
+    """
+
+    name = "command"
+
+    def __init__(self, arguments: Sequence[str], failed: Callable[[], None]) -> None:
+        self._arguments = list(arguments)
+        self._failed = failed
+
+    def deliver(self, body: str) -> None:
+        """Run the command and wait for its end."""
+        verdict = json.loads(body)
+        if verdict["late"]:
+            return
+        told = {
+            f"DUET_{name.upper()}": str(verdict[name] or "") for name in ("id", "part", "camera", "line", "station", "verdict")
+        }
+        try:
+            done = subprocess.run(self._arguments, input=body.encode(), env=os.environ | told, timeout=_SECONDS, check=False)
+            reason = f"exit status {done.returncode}" if done.returncode else None
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = str(error)
+        if reason:
+            self._failed()
+            log.error("command failed", part=verdict["part"], verdict=verdict["verdict"], reason=reason)
+
+    def close(self) -> None:
+        """Nothing is open."""

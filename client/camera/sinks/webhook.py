@@ -1,0 +1,31 @@
+"""Verdicts posted to an address."""
+
+from __future__ import annotations
+
+import httpx
+
+_SECONDS = 10.0
+
+
+class WebhookError(Exception):
+    """An answer other than 2xx."""
+
+
+class Webhook:
+    """Posts each verdict as JSON; an answer 2xx means that it is taken, and every other one that it is sent again."""
+
+    name = "webhook"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._http = httpx.Client(timeout=_SECONDS)
+
+    def deliver(self, body: str) -> None:
+        """Post the verdict; raises WebhookError or httpx.HTTPError."""
+        answer = self._http.post(self._url, content=body.encode(), headers={"Content-Type": "application/json"})
+        if not answer.is_success:
+            raise WebhookError(f"{self._url} answered {answer.status_code} {answer.reason_phrase}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
