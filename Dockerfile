@@ -1,25 +1,48 @@
-# Duet's images: the service, and with `--target training` the trainer. RUNTIME=gpu brings CUDA and cuDNN, from wheels:
-#   docker build --tag duet .
+# Duet's images: the service, and by `--target training` and `--target camera` the trainer and the camera client. RUNTIME=gpu brings
+# CUDA and cuDNN in, from wheels:
+#   docker build --tag duet:cpu .
 #   docker build --build-arg RUNTIME=gpu --tag duet:gpu .
 
-FROM python:3.11-slim AS runtime
-ARG RUNTIME=cpu
+# An environment that gets no pip, because nothing is to be installed into a finished image; and beside it what builds Duet's wheel.
+FROM python:3.11-slim AS builder
 WORKDIR /build
-# The environment gets no pip: into the finished image nothing is installed.
-RUN python -m venv --without-pip /opt/duet
-COPY requirements/${RUNTIME}.txt requirements.txt
-RUN pip --python /opt/duet/bin/python install --no-cache-dir --require-hashes --only-binary :all: -r requirements.txt
+COPY requirements/build.txt requirements/
+RUN python -m venv --without-pip /opt/duet \
+ && python -m venv /opt/builder \
+ && /opt/builder/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements/build.txt
 
-FROM runtime AS installed
-COPY requirements/build.txt ./
-RUN python -m venv /opt/builder && /opt/builder/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r build.txt
-COPY pyproject.toml LICENSE ./
+FROM builder AS runtime
+ARG RUNTIME=cpu
+COPY requirements/${RUNTIME}.txt requirements/
+RUN pip --python /opt/duet/bin/python install --no-cache-dir --require-hashes --only-binary :all: -r requirements/${RUNTIME}.txt
+
+FROM runtime AS service-environment
+COPY deploy/install-wheel.sh pyproject.toml LICENSE ./
 COPY service service
-RUN /opt/builder/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
- && pip --python /opt/duet/bin/python install --no-cache-dir --no-deps wheels/*.whl \
- && rm -f /opt/duet/bin/duet-train /opt/duet/bin/duet-camera # what they would start is not in this image
+RUN sh install-wheel.sh duet-serve
 
-# What every image has in common: a user without rights, and nothing to write to but volumes and /tmp.
+# torch comes as its registry builds it, with CUDA: pinned, but without hashes, because each build of it has others.
+FROM runtime AS training-environment
+COPY requirements/training.txt requirements/
+RUN grep -v '^onnxruntime==' requirements/training.txt > requirements/without-runtime.txt \
+ && pip --python /opt/duet/bin/python install --no-cache-dir --only-binary :all: -r requirements/without-runtime.txt
+COPY deploy/install-wheel.sh pyproject.toml LICENSE ./
+COPY service service
+COPY training training
+RUN sh install-wheel.sh duet-train
+
+# The simulated line renders its parts with training.data; weights and torch stay out.
+FROM builder AS camera-environment
+COPY requirements/camera.txt requirements/
+RUN pip --python /opt/duet/bin/python install --no-cache-dir --require-hashes --only-binary :all: -r requirements/camera.txt
+COPY deploy/install-wheel.sh pyproject.toml LICENSE ./
+COPY service service
+COPY client client
+COPY training/*.py training/
+COPY training/data training/data
+RUN sh install-wheel.sh duet-camera
+
+# What the images have in common: a user without rights, who can write to volumes and /tmp.
 FROM python:3.11-slim AS base
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin duet
 ENV PATH=/opt/duet/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
@@ -29,34 +52,30 @@ LABEL org.opencontainers.image.title="Duet" \
       org.opencontainers.image.licenses="Apache-2.0"
 WORKDIR /tmp
 
-# torch comes as its registry builds it, with CUDA: pinned, but without hashes, because every build of it has others.
-FROM runtime AS trainer
-COPY requirements/training.txt ./
-RUN grep -v '^onnxruntime==' training.txt > without-runtime.txt \
- && pip --python /opt/duet/bin/python install --no-cache-dir --only-binary :all: -r without-runtime.txt
-COPY --from=installed /opt/builder /opt/builder
-COPY pyproject.toml LICENSE ./
-COPY service service
-COPY training training
-RUN /opt/builder/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
- && pip --python /opt/duet/bin/python install --no-cache-dir --no-deps wheels/*.whl
-
 FROM base AS training
-COPY --from=trainer /opt/duet /opt/duet
+COPY --from=training-environment /opt/duet /opt/duet
 COPY --chown=duet models /models
 RUN install --directory --owner duet /runs
 USER 10001:10001
-VOLUME ["/models", "/runs"]
 WORKDIR /runs
 ENTRYPOINT ["duet-train"]
 CMD ["--help"]
 
+FROM base AS camera
+COPY --from=camera-environment /opt/duet /opt/duet
+RUN install --directory --owner duet /spool
+USER 10001:10001
+WORKDIR /spool
+ENTRYPOINT ["duet-camera"]
+CMD ["--help"]
+
 FROM base AS service
-# CUDA's driver comes from the host; the container toolkit hands it in for these two.
+# CUDA's driver comes from the host; its container toolkit hands it in for these two.
 ENV DUET_HOST=0.0.0.0 DUET_MODELS=/models NVIDIA_DRIVER_CAPABILITIES=compute,utility
-COPY --from=installed /opt/duet /opt/duet
+COPY --from=service-environment /opt/duet /opt/duet
 COPY --chown=duet models /models
 COPY deploy/healthcheck.py /opt/duet/healthcheck.py
+RUN install --directory --owner duet /archive
 USER 10001:10001
 EXPOSE 8000
 # A script, because some engines split arguments at their spaces.

@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve training test test-long test-gpu test-containers audit lint types generated lock debian-packages
+.PHONY: help serve training test test-long test-gpu test-containers bench bench-gpu audit lint types generated lock debian-packages
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,6 +10,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 # The lock file of the run time: ONNX Runtime for CUDA where an NVIDIA driver is loaded, else for the CPU.
 RUNTIME := $(if $(or $(wildcard /proc/driver/nvidia/version),$(shell command -v nvidia-smi)),gpu,cpu)
 COMPOSE := $(VENV)/bin/docker-compose --profile '*'
+# A project of its own, so that its end takes nobody's models and measurements away.
+TEST_COMPOSE := COMPOSE_PROJECT_NAME=duet-test docker compose --profile demo
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 
 help: ## list the targets
@@ -30,8 +32,15 @@ test-long: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run the long
 	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)
 
 test-containers: $(VENV)/.dev-$(RUNTIME) ## build the images, bring the Compose project up, check it and take it down (needs Docker)
-	@docker compose up --build --wait
-	@$(VENV)/bin/python -m pytest -m containers tests/containers; code=$$?; docker compose down; exit $$code
+	@$(TEST_COMPOSE) up --build --wait && COMPOSE_PROJECT_NAME=duet-test $(VENV)/bin/python -m pytest -m containers tests/containers; \
+		code=$$?; $(TEST_COMPOSE) down --volumes; exit $$code
+
+bench: $(VENV)/.dev-$(RUNTIME) $(VENV)-bench/.$(RUNTIME) debian-packages ## measure Duet beside LitServe, mosec, BentoML and a plain handler
+	@$(VENV)/bin/python -m benchmarks.serve --graph demo $(BENCH_ARGS)
+	@$(VENV)/bin/python -m benchmarks.serve --graph vit-s --picture web $(BENCH_ARGS)
+
+bench-gpu: BENCH_ARGS += --cuda --output runs/serve-gpu
+bench-gpu: bench ## the same with CUDA, on a machine that has it
 
 audit: $(VENV)/bin/python ## look the run time's pinned versions up among known vulnerabilities (asks pypi.org)
 	@$(PYTHON) -m venv .venv-audit
@@ -50,10 +59,12 @@ types: $(VENV)/.dev-$(RUNTIME) ## check the type annotations
 
 generated: $(VENV)/.dev-$(RUNTIME) ## write the dashboards' JSON and the Kubernetes rules anew from their sources
 	@$(VENV)/bin/python -m deploy.grafana.generate
+	@$(VENV)/bin/python -m deploy.kubernetes.prometheus_rule
 
-# What tests need from Debian: real test data, and promtool. Root installs them; others are told, and the tests are skipped.
+# What tests need from Debian: real test data, promtool, a broker, wrk and a browser. Root installs them; others are told, and the tests are skipped.
 debian-packages:
-	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool mosquitto:/usr/sbin/mosquitto; do \
+	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool mosquitto:/usr/sbin/mosquitto wrk:/usr/bin/wrk \
+			chromium:/usr/bin/chromium; do \
 		package=$${needed%%:*}; \
 		if [ -e "$${needed#*:}" ]; then :; \
 		elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
@@ -68,6 +79,14 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Duet needs Python 3.11 or newer, and $(PYTHON) is not: name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
+
+# The peers of `make bench`, apart from Duet's own requirements, with Duet's run time to compute the same.
+$(VENV)-bench/.$(RUNTIME): requirements/$(RUNTIME).txt benchmarks/serve/requirements.txt
+	@echo "Installing benchmarks/serve/requirements.txt into $(VENV)-bench"
+	@rm -rf $(VENV)-bench && $(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check -qq install -r $<
+	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check -qq install -r benchmarks/serve/requirements.txt
+	@touch $@
 
 # Every stamp is named after the run time, so that a driver that appears later brings its ONNX Runtime in.
 $(VENV)/.runtime-$(RUNTIME): requirements/$(RUNTIME).txt | $(VENV)/bin/python
@@ -88,17 +107,19 @@ $(VENV)/.training-$(RUNTIME) $(VENV)/.dev-$(RUNTIME): $(VENV)/.%-$(RUNTIME): req
 	@$(PIP) install -r $(VENV)/$*.txt
 	@touch $@
 
-# All four lock files agree on the version of what they share. torch's registry build and its CPU build have different hashes,
-# so only the two that production installs from carry hashes.
+# All lock files agree on the version of what they share. torch's registry build and its CPU build have different hashes,
+# so the two that hold torch carry none.
 COMPILE = .venv-lock/bin/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 	--no-annotate --custom-compile-command 'make lock' pyproject.toml
 
 lock: ## resolve the pinned versions in requirements/ anew
 	@$(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip --disable-pip-version-check -qq install uv==0.13.9
-	$(COMPILE) --extra cpu --extra otel --extra training --extra pretrain --extra client --extra camera --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra cpu --extra openvino --extra otel --extra training --extra pretrain --extra client --extra camera --extra dev \
+		--output-file requirements/dev.txt
 	$(COMPILE) --extra cpu --extra training --constraint requirements/dev.txt --output-file requirements/training.txt
 	$(COMPILE) --extra cpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/cpu.txt
 	$(COMPILE) --extra gpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/gpu.txt
+	$(COMPILE) --extra camera --constraint requirements/dev.txt --generate-hashes --output-file requirements/camera.txt
 	echo 'setuptools>=77.0.3' | $(subst pyproject.toml,-,$(COMPILE)) --generate-hashes --output-file requirements/build.txt
 	@rm -rf .venv-lock

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .buffers import Buffers, Outputs, pinned_memory
+from .buffers import Buffers, Outputs
 from .images import Pixels
 from .model_format import INPUT, ModelFormatError, ModelMetadata, output_shape, parse_metadata
-from .providers import EngineError, EngineOptions, open_session
+from .providers import GPU, EngineError, EngineOptions, open_session
+from .session import Session, TensorType
 
 
 class Engine:
@@ -25,20 +26,20 @@ class Engine:
             found = path.stat()
             with path.open("rb") as file:
                 self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            self._session, self.provider = open_session(path, options, device_id)
+            self._session = open_session(path, options, device_id)
             replaced = _identity(path.stat()) != _identity(found)
         except EngineError:
             raise
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
+        except Exception as error:  # the run times' exceptions share no base class
             raise ModelFormatError(f"{path}: cannot be loaded: {error}") from error
         if replaced:
             raise ModelFormatError(f"{path}: was written to while it was read: write beside it, then rename, and load it again")
-        self.metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, path)
+        self.provider = self._session.provider
+        self.metadata = parse_metadata(self._session.properties, path)
         tiles = self.metadata.tiles
         # a batch costs its tiles, not its pictures
         self.buckets = buckets(options.max_batch_size if tiles is None else max(1, options.max_batch_size // tiles.count))
         _check_tensors(self._session, self.metadata, path)
-        self._pinned = pinned_memory(self.provider, device_id)
         self._buffers: dict[int, Buffers] = {}
 
     @property
@@ -54,16 +55,15 @@ class Engine:
         bucket = next(bucket for bucket in self.buckets if bucket >= len(images))
         if bucket not in self._buffers:
             shapes = {name: output_shape(name) for name in self.metadata.outputs()}
-            self._buffers[bucket] = Buffers(self._session, bucket, self.metadata.input_shape, shapes, self._pinned)
+            self._buffers[bucket] = self._session.bind(bucket, self.metadata.input_shape, shapes)
         return self._buffers[bucket].run(images)
 
     def warm_up(self) -> None:
         """Run every bucket once, so that no request pays for a first shape; raises ModelFormatError for wrong output shapes."""
         blank = np.zeros((*self.metadata.input_shape, 3), dtype=np.uint8)
-        names = self.metadata.outputs()
         for bucket in self.buckets:
             # Unbound first: what is bound has the promised shapes, whatever the graph computes.
-            for name, value in zip(names, self._session.run(names, {INPUT: np.stack([blank] * bucket)}), strict=True):
+            for name, value in self._session.compute(np.stack([blank] * bucket)).items():
                 expected = (bucket, *output_shape(name))
                 if value.shape != expected:
                     raise ModelFormatError(f"output '{name}' has shape {value.shape} for {bucket} images, not {expected}")
@@ -78,7 +78,7 @@ def load_engines(path: Path, options: EngineOptions) -> list[Engine]:
     """A warm engine for each device of `options`, or a single one on the CPU; raises ModelFormatError or EngineError."""
     first, *others = options.device_ids
     engines = [Engine(path, options, first)]
-    if engines[0].provider != "cpu":
+    if engines[0].provider in GPU:
         engines += [Engine(path, options, device) for device in others]
     for device, engine in zip(options.device_ids, engines, strict=False):
         if engine.provider != engines[0].provider:
@@ -87,7 +87,7 @@ def load_engines(path: Path, options: EngineOptions) -> list[Engine]:
             engine.warm_up()
         except ModelFormatError:
             raise
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
+        except Exception as error:  # the run times' exceptions share no base class
             raise ModelFormatError(f"{path}: cannot compute a black picture: {error}") from error
     return engines
 
@@ -101,25 +101,23 @@ def _identity(stat: Any) -> tuple[int, int, int]:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
-def _check_tensors(session: Any, metadata: ModelMetadata, path: Path) -> None:
+def _check_tensors(session: Session, metadata: ModelMetadata, path: Path) -> None:
     """Names, types and shapes of the graph against the contract (design, section 4)."""
-    expected_inputs = {INPUT: ("tensor(uint8)", (*metadata.input_shape, 3))}
-    expected_outputs = {name: ("tensor(float)", output_shape(name)) for name in metadata.outputs()}
-    for kind, tensors, expected in (
-        ("inputs", session.get_inputs(), expected_inputs),
-        ("outputs", session.get_outputs(), expected_outputs),
+    expected_inputs = {INPUT: TensorType("uint8", (None, *metadata.input_shape, 3))}
+    expected_outputs = {name: TensorType("float32", (None, *output_shape(name))) for name in metadata.outputs()}
+    for kind, found, expected in (
+        ("inputs", session.inputs, expected_inputs),
+        ("outputs", session.outputs, expected_outputs),
     ):
-        found = {tensor.name: tensor for tensor in tensors}
         if found.keys() != expected.keys():
             raise ModelFormatError(f"{path}: {kind} are {sorted(found)}, not {sorted(expected)}: export the model again")
-        for name, (type_, shape) in expected.items():
-            tensor = found[name]
-            if tensor.type != type_ or not _matches(tensor.shape, shape):
-                raise ModelFormatError(f"{path}: '{name}' is {tensor.type} {tensor.shape}, not {type_} {['N', *shape]}")
+        for name, wanted in expected.items():
+            if not _matches(found[name], wanted):
+                raise ModelFormatError(f"{path}: '{name}' is {found[name]}, not {wanted}")
 
 
-def _matches(declared: list[int | str | None], shape: tuple[int, ...]) -> bool:
+def _matches(declared: TensorType, wanted: TensorType) -> bool:
     """The batch must be dynamic; other dimensions may be symbolic, and warm-up then sees their real size."""
-    if len(declared) != len(shape) + 1 or isinstance(declared[0], int):
+    if declared.element != wanted.element or len(declared.shape) != len(wanted.shape) or declared.shape[0] is not None:
         return False
-    return all(not isinstance(dimension, int) or dimension == size for dimension, size in zip(declared[1:], shape, strict=True))
+    return all(size in (None, other) for size, other in zip(declared.shape, wanted.shape, strict=True))

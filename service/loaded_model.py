@@ -60,6 +60,8 @@ def open_model(name: str, version: str, file: Path, size: int, settings: Setting
         device_ids=settings.device_id,
         cuda_memory_mb=settings.cuda_memory_mb,
         cuda_tf32=settings.cuda_tf32,
+        cuda_graphs=settings.cuda_graphs,
+        tensorrt_cache=settings.tensorrt_cache,
         intra_op_threads=settings.intra_op_threads,
         max_batch_size=settings.max_batch_size,
     )

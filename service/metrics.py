@@ -164,6 +164,8 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        for reason in ("queue-full", "write"):
+            self.archive_failures.labels(reason)
         self.archive_bytes = Gauge("duet_archive_bytes", "Size of the archive", registry=registry)
         self._stage_duration = Histogram(
             "duet_stage_duration_seconds",

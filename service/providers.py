@@ -1,23 +1,19 @@
-"""ONNX Runtime sessions: which provider computes, with which options, and what happens where it cannot start."""
+"""Which provider computes, with which options, and what happens where one cannot start."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnxruntime as ort
 import structlog
 
+from .onnx_session import NAMES, OnnxSession
+from .openvino_session import OpenVinoSession
+from .session import Session, UnavailableError
 from .settings import Provider
 
-_NAMES: dict[Provider, str] = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
+GPU: tuple[Provider, ...] = ("tensorrt", "cuda")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -35,56 +31,84 @@ class EngineOptions:
     device_ids: tuple[int, ...] = (0,)
     cuda_memory_mb: int = 0
     cuda_tf32: bool = False
+    cuda_graphs: bool = False
+    tensorrt_cache: Path | None = None
     intra_op_threads: int = 0
     max_batch_size: int = 8
 
 
-def open_session(path: Path, options: EngineOptions, device_id: int) -> tuple[Any, Provider]:
-    """A session on the first provider that starts, and which one that is.
+def open_session(path: Path, options: EngineOptions, device_id: int) -> Session:
+    """A session on the first provider that starts; ONNX Runtime's on the CPU if none does.
 
-    Raises EngineError where a GPU is required and none starts, and ONNX Runtime's exceptions for a bad file.
+    Raises EngineError where a GPU is required and none starts, and the run times' exceptions for a bad file.
     """
-    settings = ort.SessionOptions()
-    settings.intra_op_num_threads = options.intra_op_threads
-    available = ort.get_available_providers()
-    providers = [
-        (_NAMES[provider], provider_options(provider, options, device_id))
-        for provider in options.providers
-        if _NAMES[provider] in available
-    ]
-    # ONNX Runtime prints why a provider does not start, and goes on without it.
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        session = ort.InferenceSession(path, settings, providers=providers or [(_NAMES["cpu"], {})])
-    return session, _provider_in_use(session, options, said.getvalue())
+    reasons: list[str] = []
+    for index, provider in enumerate(options.providers):
+        if options.require_cuda and provider not in GPU:
+            break
+        try:
+            session = _open(path, provider, options, device_id, options.providers[index:])
+        except UnavailableError as error:
+            reasons.append(f"{provider}: {error}")
+            continue
+        if reasons:
+            _warn(session.provider, options, reasons)
+        return session
+    if options.require_cuda:
+        raise EngineError(
+            "DUET_REQUIRE_CUDA is set, but CUDA did not start: check the driver and the `gpu` extra; the reason: "
+            + ("; ".join(reasons) or "DUET_PROVIDERS names no GPU")
+        )
+    _warn("cpu", options, reasons)
+    return OnnxSession(path, [(NAMES["cpu"], {})], options.intra_op_threads)
 
 
 def provider_options(provider: Provider, options: EngineOptions, device_id: int) -> dict[str, str]:
-    """ONNX Runtime's options of a provider (onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html)."""
+    """ONNX Runtime's options of a provider (onnxruntime.ai/docs/execution-providers, CUDA and TensorRT)."""
     if provider == "cpu":
         return {}
     if provider == "tensorrt":
-        return {"device_id": str(device_id)}
+        return {"device_id": str(device_id), **_tensorrt_cache(options.tensorrt_cache)}
     limit = {"gpu_mem_limit": str(options.cuda_memory_mb * 2**20)} if options.cuda_memory_mb else {}
     return {
         "device_id": str(device_id),
         "arena_extend_strategy": "kSameAsRequested",  # the other one doubles, and takes from the models beside it
         "use_tf32": str(int(options.cuda_tf32)),
         "do_copy_in_default_stream": "1",  # one stream a session: copies cannot overtake what computes
+        **({"enable_cuda_graph": "1"} if options.cuda_graphs else {}),
         **limit,
     }
 
 
-def _provider_in_use(session: Any, options: EngineOptions, said: str) -> Provider:
-    """The first provider of the session, which alone says what ONNX Runtime could really start."""
-    names = {name: provider for provider, name in _NAMES.items()}
-    in_use = names[session.get_providers()[0]]
-    reason = " ".join(line for line in said.split("\n") if line.strip("* ")) or "this ONNX Runtime or machine has none"
-    if in_use == "cpu" and options.require_cuda:
-        raise EngineError(
-            f"DUET_REQUIRE_CUDA is set, but CUDA did not start: check the driver and the `gpu` extra; the reason: {reason}"
-        )
-    if in_use != options.providers[0]:
-        log.warning(
-            "fallback: not running on the preferred provider", preferred=options.providers[0], provider=in_use, reason=reason
-        )
-    return in_use
+def _tensorrt_cache(folder: Path | None) -> dict[str, str]:
+    """Engines take minutes to build, each for one kind of GPU and one version of TensorRT, which file names tell apart."""
+    if folder is None:
+        return {}
+    return {
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(folder),
+    }
+
+
+def _open(path: Path, provider: Provider, options: EngineOptions, device_id: int, preferred: tuple[Provider, ...]) -> Session:
+    """A session on this provider; raises UnavailableError where it does not start. `preferred` is itself, then the others."""
+    if provider in ("openvino", "openvino-bf16"):
+        return OpenVinoSession(path, provider, options.intra_op_threads)
+    if NAMES[provider] not in ort.get_available_providers():
+        raise UnavailableError("this ONNX Runtime has none")
+    # TensorRT leaves to CUDA what it cannot do, and both leave that to the CPU
+    others = [name for name in preferred if name in NAMES and NAMES[name] in ort.get_available_providers()]
+    given = [(NAMES[name], provider_options(name, options, device_id)) for name in dict.fromkeys([*others, "cpu"])]
+    session = OnnxSession(path, given, options.intra_op_threads, device_id, options.cuda_graphs)
+    if session.provider == provider:
+        return session
+    raise UnavailableError(" ".join(line for line in session.said.split("\n") if line.strip("* ")) or "it did not start")
+
+
+def _warn(in_use: Provider, options: EngineOptions, reasons: list[str]) -> None:
+    log.warning(
+        "fallback: not running on the preferred provider",
+        preferred=options.providers[0], provider=in_use, reason="; ".join(reasons),
+    )  # fmt: skip

@@ -181,7 +181,7 @@ class FeedbackAnswer(_Schema):
 class LoadedVersion(_Schema):
     """A version in memory."""
 
-    provider: str = Field(description="what computes: tensorrt, cuda or cpu")
+    provider: str = Field(description="what computes, as DUET_PROVIDERS names it; `openvino-bf16` computes in bfloat16")
     sha256: str = Field(description="digest of the model file")
     bytes: int = Field(description="size of the model file, which counts against DUET_MAX_MODELS_MB")
     input: ImageSize = Field(description="what every picture is resized to, tiles and all")

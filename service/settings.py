@@ -13,7 +13,7 @@ from .api_keys import ApiKey, parse_api_keys
 
 PREFIX = "DUET_"
 _SECRET = {"DUET_API_KEYS"}  # a typing error there may show what nobody should read
-Provider = Literal["tensorrt", "cuda", "cpu"]
+Provider = Literal["tensorrt", "cuda", "openvino-bf16", "openvino", "cpu"]
 
 
 class SettingsError(ValueError):
@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     models: Path = Field(Path("models"), description="model repository: NAME/VERSION/model.onnx")
     default_model: str | None = Field(None, min_length=1, description="model served; without it the first by name")
     providers: Annotated[tuple[Provider, ...], NoDecode] = Field(
-        ("cuda", "cpu"), min_length=1, description="what computes, best first: tensorrt, cuda, cpu, separated by commas"
+        ("cuda", "cpu"),
+        min_length=1,
+        description="what computes, best first: tensorrt, cuda, openvino-bf16, openvino, cpu, separated by commas",
     )
     require_cuda: bool = Field(False, description="refuse to start where the model would run on the CPU")
     device_id: Annotated[tuple[Annotated[int, Field(ge=0)], ...], NoDecode] = Field(
@@ -38,6 +40,8 @@ class Settings(BaseSettings):
     )
     cuda_memory_mb: int = Field(0, ge=0, description="CUDA memory that one model takes at most; 0 is without limit")
     cuda_tf32: bool = Field(False, description="let CUDA round to TensorFloat-32: faster, but not quite training's scores")
+    cuda_graphs: bool = Field(False, description="capture each batch size as a CUDA graph; the whole model has to run on CUDA")
+    tensorrt_cache: Path | None = Field(None, description="folder that TensorRT keeps its built engines in")
     intra_op_threads: int = Field(0, ge=0, description="CPU threads of one inference; 0 takes every core")
     max_models_mb: int = Field(
         0,

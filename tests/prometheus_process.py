@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes a service every second."""
+"""A real Prometheus that scrapes every second."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ INSTALLED = shutil.which("prometheus") is not None
 class PrometheusProcess:
     """Prometheus on a free port; `folder` holds its data."""
 
-    def __init__(self, folder: Path, target_port: int) -> None:
+    def __init__(self, folder: Path, *ports: int) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        scrape = {"job_name": "duet", "static_configs": [{"targets": [f"127.0.0.1:{target_port}"]}]}
+            own = probe.getsockname()[1]
+        scrape = {"job_name": "duet", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]}
         config = folder / "prometheus.yml"
         config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}))  # JSON is YAML
         self._log = folder / "prometheus.log"
@@ -36,18 +36,18 @@ class PrometheusProcess:
                     "prometheus",
                     f"--config.file={config}",
                     f"--storage.tsdb.path={folder / 'data'}",
-                    f"--web.listen-address=127.0.0.1:{port}",
+                    f"--web.listen-address=127.0.0.1:{own}",
                 ],
                 stderr=log,
             )
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=PATIENCE)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{own}/api/v1", timeout=PATIENCE)
 
     def wait_until_scraped(self) -> None:
-        """Return once the service has been scraped."""
+        """Return once every target has been scraped."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                if any(float(sample["value"][1]) == 1 for sample in self.query("up")):
+                if self.query("min(up) == 1"):
                     return
             except (httpx.TransportError, httpx.HTTPStatusError):
                 pass  # it is still starting
@@ -77,9 +77,9 @@ class PrometheusProcess:
 
 
 @contextmanager
-def running_prometheus(folder: Path, target_port: int) -> Iterator[PrometheusProcess]:
-    """A Prometheus that has scraped its target."""
-    prometheus = PrometheusProcess(folder, target_port)
+def running_prometheus(folder: Path, *ports: int) -> Iterator[PrometheusProcess]:
+    """A Prometheus that has scraped the targets on these ports."""
+    prometheus = PrometheusProcess(folder, *ports)
     try:
         prometheus.wait_until_scraped()
         yield prometheus

@@ -6,7 +6,7 @@ import logging
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 from pydantic import ValidationError
@@ -102,12 +102,12 @@ def fit(
     if resume:
         run.description()
     elif first:
+        chosen: dict[str, Any] = {} if precision is None else {"precision": precision.value}
         settings = FitSettings(
             teacher=teacher, input_size=input_size, steps=steps, batch_size=batch_size, accumulate=accumulate,
             encoder_depth=encoder_depth, held_out_share=held_out_share, folds=folds,
             alpha=alpha, seed=seed, tiles=None if tiles is None else parse_tiles(tiles, input_size),
-            **({} if precision is None else {"precision": precision.value}),
-            **(PAPER if recipe == Recipe.paper else {}),
+            **chosen, **(PAPER if recipe == Recipe.paper else {}),
         )  # fmt: skip
         if not data:
             raise TrainingError("name the good pictures with --data and --layout, or go on with a run by --resume")

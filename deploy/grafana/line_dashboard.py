@@ -13,8 +13,8 @@ _RATE = "[$__rate_interval]"
 _RANGE = "[$__range]"
 _NAME = "{{model}} {{version}}"
 # By custom, a population stability index of 0.1 is worth a look, and 0.25 another population.
-_DRIFT: Steps = ((None, GREEN), (0.1, ORANGE), (0.25, RED))
-_ANOMALOUS: Steps = ((None, GREEN), (0.03, ORANGE), (0.1, RED))
+_DRIFT: Steps = ((None, GREY), (0, GREEN), (0.1, ORANGE), (0.25, RED))
+_ANOMALOUS: Steps = ((None, GREY), (0, GREEN), (0.03, ORANGE), (0.1, RED))
 
 
 def _anomalous(window: str, by: str = "") -> str:
@@ -57,11 +57,12 @@ def line_dashboard() -> Dashboard:
             number(
                 "Drift",
                 "How far scores lie from those of the calibration's good parts: population stability index, of the branch"
-                " furthest off. Over 0.25: look at lamp, lens and material before the parts (runbook: DuetDrift).",
+                " furthest off. Over 0.25: look at lamp, lens and material before the parts (runbook: DuetDrift). Not known:"
+                " fewer than 200 parts, or a model file of old that has no reference.",
                 f"max(duet_drift_psi{_MODEL})",
                 "short",
                 _DRIFT,
-                none="too few parts",
+                none="not known",
                 decimals=2,
             )
         )
@@ -93,7 +94,7 @@ def line_dashboard() -> Dashboard:
                 "Parts scored a minute, now. 0: the line stands, or its camera does.",
                 f"60 * sum(rate(duet_score_count{_JOINT}{_RATE}))",
                 "short",
-                ((None, ORANGE), (0.01, GREEN)),
+                ((None, GREY), (0, ORANGE), (0.01, GREEN)),
                 none="no parts",
                 decimals=0,
             )

@@ -89,7 +89,7 @@ def lines(
     largest: float | None = None,
     colors: Mapping[str, str] | None = None,
 ) -> timeseries.Panel:
-    """Series over time, with latest and largest values in the legend; `steps` beyond the first are drawn as lines."""
+    """Series over time, with latest and largest values in the legend; `steps` above 0 are drawn as lines."""
     panel = (
         timeseries.Panel()
         .title(title)

@@ -9,13 +9,13 @@ from .panels import BLUE, CALM, GREEN, GREY, ORANGE, RED, Steps, facts, histogra
 
 _MODEL = '{model=~"$model"}'
 _RATE = "[$__rate_interval]"
-# Refused for what the service lacks: a bad picture is its sender's error, and no failure of Duet's.
 _FAULTS = f'sum(rate(duet_requests_total{{model=~"$model|",outcome="failed"}}{_RATE}))'
 _ALL = f'sum(rate(duet_requests_total{{model=~"$model|"}}{_RATE}))'
 _OUTCOMES = {"scored": GREEN, "rejected": ORANGE, "failed": RED, "cancelled": GREY}
-_RATIO: Steps = ((None, GREEN), (0.001, ORANGE), (0.01, RED))
-_LATENCY: Steps = ((None, GREEN), (0.5, ORANGE), (1.0, RED))
-_QUEUE: Steps = ((None, GREEN), (0.5, ORANGE), (0.8, RED))
+_RATIO: Steps = ((None, GREY), (0, GREEN), (0.001, ORANGE), (0.01, RED))
+# The objective of deploy/prometheus/rules.yml: 99 of 100 within 0.5 s.
+_LATENCY: Steps = ((None, GREY), (0, GREEN), (0.5, ORANGE), (1.0, RED))
+_QUEUE: Steps = ((None, GREY), (0, GREEN), (0.5, ORANGE), (0.8, RED))
 
 
 def _quantile(share: float, metric: str, by: str = "le") -> str:
@@ -29,12 +29,12 @@ def service_dashboard() -> Dashboard:
         .with_panel(
             number(
                 "Ready",
-                "Whether every model answers. Red: the runbook's DuetNotReady.",
-                f"min(duet_model_ready{_MODEL})",
+                "Whether every instance answers. Red: the runbook's DuetNotReady or DuetScrapeDown.",
+                'min(duet_ready or up{job=~".*duet.*"} == 0)',
                 "short",
                 ((None, RED), (1, GREEN)),
                 words={"1": ("ready", GREEN), "0": ("NOT READY", RED)},
-                none="NO MODEL",
+                none="NO DUET",
             )
         )
         .with_panel(number("Requests", "Scoring requests a second, all outcomes.", _ALL, "reqps", CALM, none="no traffic"))
@@ -62,8 +62,8 @@ def service_dashboard() -> Dashboard:
         .with_panel(
             number(
                 "Queue",
-                "Share of the queue that is full; at 100 % requests are refused.",
-                f"max(duet_queue_depth{_MODEL} / duet_queue_capacity{_MODEL})",
+                "Share of the queue that was full, at most, of late; at 100 % requests are refused.",
+                f"max(max_over_time(duet_queue_depth{_MODEL}{_RATE}) / duet_queue_capacity{_MODEL})",
                 "percentunit",
                 _QUEUE,
                 decimals=0,
@@ -72,10 +72,11 @@ def service_dashboard() -> Dashboard:
         .with_panel(
             number(
                 "Computes on",
-                "ONNX Runtime's provider in use. cpu where a GPU was meant: the runbook's DuetFellBackToCpu.",
-                f"count by (provider) (duet_model_info{_MODEL})",
+                "ONNX Runtime's provider in use. Orange: not the preferred one, see the runbook's DuetFellBack.",
+                "max by (provider) (duet_model_fallback * on (job, instance, model, version) group_left (provider)"
+                f" duet_model_info{_MODEL})",
                 "short",
-                CALM,
+                ((None, BLUE), (1, ORANGE)),
                 legend="{{provider}}",
                 names=True,
             )
@@ -212,6 +213,29 @@ def service_dashboard() -> Dashboard:
                     "teacher": "Teacher",
                     "sha256": "SHA-256 of the file",
                 },
+            )
+        )
+        .with_row(Row("GPU"))
+        .with_panel(
+            lines(
+                "GPU memory",
+                "In use, by whomever, and how much there is. Nothing where there is no GPU.",
+                "bytes",
+                [
+                    query("max by (instance, device) (duet_gpu_memory_used_bytes)", "{{instance}} {{device}}"),
+                    query("max by (instance, device) (duet_gpu_memory_total_bytes)", "{{instance}} {{device}}, there is"),
+                ],
+                width=12,
+            )
+        )
+        .with_panel(
+            lines(
+                "GPU utilisation",
+                "Share of the time in which a GPU computed anything. Nothing where there is no GPU.",
+                "percentunit",
+                [query("max by (instance, device) (duet_gpu_utilization_ratio)", "{{instance}} {{device}}")],
+                width=12,
+                largest=1,
             )
         )
     )

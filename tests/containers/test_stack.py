@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +40,42 @@ def value(expression: str) -> float:
     return float(samples[0]["value"][1]) if samples else 0.0
 
 
+def wait_until(happened: Callable[[], bool], otherwise: str) -> None:
+    """Return once it has happened."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        if time.monotonic() > deadline:
+            pytest.fail(otherwise)
+        time.sleep(1)
+
+
 def wait_for(expression: str, expected: float) -> None:
     """Return once Prometheus has scraped this value."""
-    deadline = time.monotonic() + PATIENCE
-    while (found := value(expression)) != expected:
-        if time.monotonic() > deadline:
-            pytest.fail(f"{expression} is {found} in Prometheus, not {expected}")
-        time.sleep(1)
+    wait_until(lambda: value(expression) == expected, f"{expression} is not {expected} in Prometheus")
+
+
+def is_ready() -> bool:
+    """Whether Duet answers requests."""
+    try:
+        return httpx.get(f"{DUET}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_the_demo_line_streams_into_the_dashboards() -> None:
+    if "demo-camera" not in compose("ps", "--services").stdout.split():
+        pytest.skip("the profile `demo` is not up")
+    wait_until(lambda: value('sum(duet_score_count{branch="joint"})') >= 20, "the demo line's parts are not in Prometheus")
+    assert compose("stop", "demo-camera").returncode == 0  # so that the next test can count
 
 
 def test_posted_pictures_are_counted_in_prometheus() -> None:
     scored = 'sum(duet_requests_total{outcome="scored"})'
     anomalous = "sum(duet_anomalous_total)"
     wait_for('up{job="duet"}', 1)
-    # The page of Duet, not Prometheus's last scrape: the test may have run before.
-    before = httpx.get(f"{DUET}/metrics").text
-    already = sum(float(line.split()[-1]) for line in before.splitlines() if line.startswith("duet_requests_total{"))
-    flagged = sum(float(line.split()[-1]) for line in before.splitlines() if line.startswith("duet_anomalous_total{"))
+    before = httpx.get(f"{DUET}/metrics").text.splitlines()  # not the last scrape: the test may have run before
+    already = sum(float(line.split()[-1]) for line in before if line.startswith("duet_requests_total{") and "scored" in line)
+    flagged = sum(float(line.split()[-1]) for line in before if line.startswith("duet_anomalous_total{"))
     pictures = sorted((ROOT / "models/demo/samples").glob("*.png"))
     answers = [
         httpx.post(f"{DUET}/score", content=file.read_bytes(), timeout=60).raise_for_status().json() for file in pictures
@@ -101,14 +121,10 @@ def test_health_check_says_why_not() -> None:
 
 def test_stops_in_time_and_comes_back() -> None:
     assert compose("restart", "duet").returncode == 0
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{DUET}/health/ready").status_code == 200:
-                break
-        except httpx.TransportError:
-            pass
-        time.sleep(0.5)
-    else:
-        pytest.fail("not ready after a restart")
+    wait_until(is_ready, "not ready after a restart")
     assert "Traceback" not in compose("logs", "duet").stdout
+
+
+def test_the_archive_can_be_written() -> None:
+    written = in_container("duet", "python", "-c", "import tempfile; tempfile.TemporaryFile(dir='/archive').write(b'1')")
+    assert written.returncode == 0, written.stderr

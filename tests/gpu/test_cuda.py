@@ -8,8 +8,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from service.buffers import pinned_memory
 from service.engine import Engine, load_engines
+from service.images import decode_image, model_input
+from service.onnx_session import pinned_memory
 from service.providers import EngineOptions
 from tests.pictures import grey, noise, reddish, spotted
 from tests.tiny_model import expected_scores, write_tiny_model
@@ -19,6 +20,8 @@ pytestmark = [
     pytest.mark.skipif("CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="no CUDA in ONNX Runtime"),
 ]
 
+MODELS = Path(__file__).parents[2] / "models"
+DEMO = MODELS / "demo/1/model.onnx"
 CUDA = EngineOptions(providers=("cuda", "cpu"), require_cuda=True, max_batch_size=4)
 
 
@@ -50,3 +53,29 @@ def test_a_memory_limit_that_is_too_small_is_an_error_and_no_crash(path: Path) -
     tight = EngineOptions(providers=("cuda", "cpu"), require_cuda=True, cuda_memory_mb=1, max_batch_size=1024)
     with pytest.raises(Exception, match=r"(?i)memory|alloc"):
         load_engines(path, tight)
+
+
+def test_cuda_graphs_compute_what_the_same_kernels_compute_one_by_one() -> None:
+    """On the model that ships: the tiny one has a loop, which cannot be captured. Twice each, captured and then replayed."""
+    files = sorted((MODELS / "demo/samples").glob("*.png"))[:4]
+    pictures = [model_input(decode_image(file.read_bytes(), 10**6), (112, 112)) for file in files]
+    plain = Engine(DEMO, CUDA)
+    options = EngineOptions(providers=("cuda", "cpu"), require_cuda=True, cuda_graphs=True, max_batch_size=4)
+    (captured,) = load_engines(DEMO, options)
+    for count in (1, 4, 2, 1, 4, 3):
+        expected = plain.run(pictures[-count:])
+        for name, value in captured.run(pictures[-count:]).items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif("TensorrtExecutionProvider" not in onnxruntime.get_available_providers(), reason="no TensorRT")
+def test_tensorrt_keeps_its_engines(tmp_path: Path) -> None:
+    options = EngineOptions(providers=("tensorrt", "cuda"), require_cuda=True, tensorrt_cache=tmp_path, max_batch_size=2)
+    (engine,) = load_engines(DEMO, options)
+    if engine.provider != "tensorrt":
+        pytest.skip("TensorRT's libraries are not installed")
+    assert list(tmp_path.glob("*.engine"))
+    picture = model_input(decode_image((MODELS / "demo/samples/wrong_label.png").read_bytes(), 10**6), (112, 112))
+    expected = Engine(DEMO, EngineOptions(max_batch_size=2)).run([picture])
+    for name, value in engine.run([picture]).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-2, atol=1e-2)

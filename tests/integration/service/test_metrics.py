@@ -59,13 +59,14 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     save(build_model(), described.model_dump_json(), folder / "models/tiny/1/model.onnx")
     write_tiny_model(folder / "models", "broken").write_bytes(b"no model")
     with (
-        running_service(folder / "models", folder / "service.log", default_model="tiny") as service,
+        running_service(folder / "models", folder / "log", default_model="tiny", archive=folder / "archive") as service,
         ThreadPoolExecutor() as pool,
     ):
         picture = encode(grey())
         answers = pool.map(lambda _: service.client.post("/score", content=picture).status_code, range(LEAST_IMAGES))
         assert set(answers) == {200}
         assert service.client.post("/score", content=encode(spotted()), headers={"X-Request-ID": "the-one"}).status_code == 200
+        assert service.client.post("/feedback", json={"id": "the-one", "label": "bad"}).status_code == 200
         assert service.client.post("/score", content=b"nonsense").status_code == 400
         busy = occupy(service, pool)
         connection_with_request(service, picture).close()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
-from service.buffers import Buffers, pinned_memory
 from service.engine import Engine
-from service.providers import EngineOptions
+from service.onnx_session import pinned_memory
+from service.providers import EngineOptions, open_session
+from service.settings import Provider
 from tests.pictures import failing, grey, noise, spotted
 from tests.tiny_model import SIZE, write_tiny_model
 
@@ -35,9 +35,10 @@ def test_the_last_batch_does_not_pad_the_next(engine: Engine) -> None:
     assert len(engine.run([grey(), grey(), grey()])["joint_score"]) == 3
 
 
-def test_memory_is_bound_once(tmp_path: Path) -> None:
-    session = onnxruntime.InferenceSession(write_tiny_model(tmp_path), providers=["CPUExecutionProvider"])
-    buffers = Buffers(session, 2, (SIZE, SIZE), {"joint_score": (), "anomaly_map": (256, 256)})
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+def test_memory_is_bound_once(tmp_path: Path, provider: Provider) -> None:
+    session = open_session(write_tiny_model(tmp_path), EngineOptions(providers=(provider,)), 0)
+    buffers = session.bind(2, (SIZE, SIZE), {"joint_score": (), "anomaly_map": (256, 256)})
     addresses = {name: value.ctypes.data for name, value in buffers._outputs.items()}
     scores = [buffers.run([picture])["joint_score"][0] for picture in (grey(), spotted(), grey())]
     assert scores[0] == scores[2] < scores[1]

@@ -1,4 +1,4 @@
-"""What ONNX Runtime is asked for, and what happens where a device does not start. The device is faked: there is none here."""
+"""What the run times are asked for, and what happens where a device does not start. The device is faked: there is none here."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import onnxruntime
 import pytest
 
 from service import engine as engine_module
-from service import providers as providers_module
+from service import onnx_session as onnx_session_module
+from service import openvino_session as openvino_session_module
 from service.engine import load_engines
+from service.onnx_session import OnnxSession
 from service.providers import EngineError, EngineOptions, open_session, provider_options
+from service.session import Session
 from service.settings import Provider
 from tests.tiny_model import write_tiny_model
 
@@ -38,28 +41,44 @@ def test_options_that_were_asked_for() -> None:
     assert provider_options("cpu", EngineOptions(), device_id=0) == {}
 
 
+def test_cuda_graphs_and_the_cache_of_tensorrt_are_off_unless_asked_for() -> None:
+    plain = EngineOptions(providers=("tensorrt", *CUDA))
+    assert provider_options("tensorrt", plain, device_id=1) == {"device_id": "1"}
+    assert "enable_cuda_graph" not in provider_options("cuda", plain, device_id=1)
+    asked = EngineOptions(providers=("tensorrt", *CUDA), cuda_graphs=True, tensorrt_cache=Path("/var/cache/duet"))
+    assert provider_options("cuda", asked, device_id=1)["enable_cuda_graph"] == "1"
+    assert provider_options("tensorrt", asked, device_id=1) == {
+        "device_id": "1",
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": "/var/cache/duet",
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": "/var/cache/duet",
+    }
+
+
 @pytest.fixture
 def broken_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime where CUDA is built in and does not start: it prints why, and goes on with the CPU."""
     real = onnxruntime.InferenceSession
 
     def session(path: Path, settings: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+        if len(providers) == 1:
+            return real(path, settings, providers=providers)
         assert [name for name, _ in providers] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
         print("*************** EP Error ***************")
         print("EP Error CUDA failure 35: CUDA driver version is insufficient")
         return real(path, settings, providers=providers[1:])
 
-    monkeypatch.setattr(
-        providers_module.ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    )
-    monkeypatch.setattr(providers_module.ort, "InferenceSession", session)
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnx_session_module.ort, "get_available_providers", lambda: available)
+    monkeypatch.setattr(onnx_session_module.ort, "InferenceSession", session)
 
 
 @pytest.mark.usefixtures("broken_cuda")
 def test_a_session_that_fails_on_cuda_falls_back_and_says_why(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    session, provider = open_session(path, EngineOptions(providers=CUDA), 0)
-    assert provider == "cpu"
-    assert session.get_inputs()[0].name == "image"
+    session = open_session(path, EngineOptions(providers=CUDA), 0)
+    assert session.provider == "cpu"
+    assert list(session.inputs) == ["image"]
     said = capsys.readouterr().out
     assert "fallback" in said
     assert "CUDA failure 35" in said
@@ -75,12 +94,14 @@ def pretend_devices(monkeypatch: pytest.MonkeyPatch, devices: dict[int, Provider
     """Sessions on the CPU that call themselves what `devices` says; the device ids asked for are appended to the list."""
     asked: list[int] = []
 
-    def session(path: Path, _options: EngineOptions, device_id: int) -> tuple[Any, Provider]:
+    def session(path: Path, _options: EngineOptions, device_id: int) -> Session:
         asked.append(device_id)
-        return open_session(path, EngineOptions(), 0)[0], devices[device_id]
+        opened = open_session(path, EngineOptions(), 0)
+        assert isinstance(opened, OnnxSession)
+        opened.provider = devices[device_id]
+        return opened
 
     monkeypatch.setattr(engine_module, "open_session", session)
-    monkeypatch.setattr(engine_module, "pinned_memory", lambda _provider, _device_id: None)
     return asked
 
 
@@ -101,3 +122,46 @@ def test_a_gpu_that_does_not_start_beside_one_that_does_is_refused(path: Path, m
     pretend_devices(monkeypatch, {0: "cuda", 1: "cpu"})
     with pytest.raises(EngineError, match=r"device 1 .*does not start"):
         load_engines(path, EngineOptions(providers=CUDA, device_ids=(0, 1)))
+
+
+@pytest.mark.usefixtures("broken_cuda")
+def test_what_comes_next_in_the_list_is_tried_next(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    session = open_session(path, EngineOptions(providers=("cuda", "openvino", "cpu")), 0)
+    assert session.provider == "openvino"
+    assert "CUDA failure 35" in capsys.readouterr().out
+
+
+def test_without_openvino_the_log_says_what_is_missing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(openvino_session_module.importlib.util, "find_spec", lambda _name: None)
+    assert open_session(path, EngineOptions(providers=("openvino", "cpu")), 0).provider == "cpu"
+    assert "OpenVINO is not installed (the `openvino` extra)" in capsys.readouterr().out
+    assert open_session(path, EngineOptions(providers=("openvino",)), 0).provider == "cpu"
+
+
+@pytest.mark.parametrize("kept", ["fpu avx2", "fpu avx512f avx512bw avx512_vnni"])
+def test_a_cpu_that_would_emulate_bfloat16_is_not_asked_to(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kept: str
+) -> None:
+    monkeypatch.setattr(openvino_session_module, "_CPU_FLAGS", _cpuinfo(tmp_path, kept))
+    session = open_session(path, EngineOptions(providers=("openvino-bf16", "openvino", "cpu")), 0)
+    assert session.provider == "openvino"
+    assert "openvino-bf16: this CPU has no bfloat16 arithmetic" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", ["fpu avx512f avx512_bf16", "fpu avx512f amx_tile amx_bf16"])
+def test_a_cpu_that_has_it_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str) -> None:
+    monkeypatch.setattr(openvino_session_module, "_CPU_FLAGS", _cpuinfo(tmp_path, flags))
+    assert openvino_session_module.has_bfloat16()
+
+
+def test_no_bfloat16_where_nothing_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_session_module, "_CPU_FLAGS", tmp_path / "absent")
+    assert not openvino_session_module.has_bfloat16()
+
+
+def _cpuinfo(folder: Path, flags: str) -> Path:
+    file = folder / "cpuinfo"
+    file.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
+    return file

@@ -1,0 +1,1 @@
+"""The Kubernetes resources, and the program that makes one of them."""

@@ -1,0 +1,144 @@
+"""A model file in ONNX Runtime: on the CPU, on CUDA, or on TensorRT."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from .buffers import Buffers, Outputs
+from .model_format import INPUT, Shape
+from .session import TensorType
+from .settings import Provider
+
+NAMES: dict[Provider, str] = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+_ELEMENTS = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
+
+
+class OnnxSession:
+    """An ONNX Runtime session on the first of `providers`, names with their options, that starts; see `provider`.
+
+    `said` is what ONNX Runtime printed about those that did not. With `cuda_graphs` each bucket is captured as a CUDA graph.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        providers: Sequence[tuple[str, dict[str, str]]],
+        threads: int = 0,
+        device_id: int = 0,
+        cuda_graphs: bool = False,
+    ) -> None:
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = threads
+        # Threads that spin while they wait keep the cores from the next pictures, which are being decoded meanwhile.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # ONNX Runtime prints why a provider does not start, and goes on without it.
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            if len(providers) > 1:
+                ort.preload_dlls()  # CUDA and cuDNN as pip installs them, where the loader does not look
+            self._session = ort.InferenceSession(path, settings, providers=list(providers))
+        self.said = said.getvalue()
+        names = {name: provider for provider, name in NAMES.items()}
+        self.provider: Provider = names[self._session.get_providers()[0]]
+        self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.inputs, self.outputs = _types(self._session.get_inputs()), _types(self._session.get_outputs())
+        self._device_id = device_id
+        self._graphs = cuda_graphs and self.provider == "cuda"
+        self._pinned = pinned_memory(self.provider, device_id)
+
+    def compute(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+        """See Session."""
+        names = list(self.outputs)
+        # memory that is not bound cannot be captured
+        options = _run_options(graph=-1) if self._graphs else None
+        return dict(zip(names, self._session.run(names, {INPUT: pixels}, options), strict=True))
+
+    def bind(self, bucket: int, input_shape: Shape, outputs: Mapping[str, Sequence[int]]) -> Buffers:
+        """See Session."""
+        bind = self._captured if self._graphs else self._copied
+        return bind((bucket, *input_shape, 3), {name: (bucket, *shape) for name, shape in outputs.items()})
+
+    def _copied(self, input_shape: tuple[int, ...], outputs: Mapping[str, tuple[int, ...]]) -> Buffers:
+        """ONNX Runtime copies from and to host memory, where the device has its own."""
+        binding = self._session.io_binding()
+        images, value = _allocate(input_shape, np.uint8, self._pinned)
+        binding.bind_ortvalue_input(INPUT, value)
+        arrays: Outputs = {}
+        for name, shape in outputs.items():
+            arrays[name], value = _allocate(shape, np.float32, self._pinned)
+            binding.bind_ortvalue_output(name, value)
+
+        def compute() -> None:
+            self._session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return Buffers(images, arrays, compute)
+
+    def _captured(self, input_shape: tuple[int, ...], outputs: Mapping[str, tuple[int, ...]]) -> Buffers:
+        """A CUDA graph reads and writes the same device memory each time (onnxruntime.ai, CUDA provider, CUDA Graphs)."""
+        binding, options = self._session.io_binding(), _run_options(graph=input_shape[0])
+        images = np.zeros(input_shape, np.uint8)
+        arrays: Outputs = {name: np.zeros(shape, np.float32) for name, shape in outputs.items()}
+        given = ort.OrtValue.ortvalue_from_numpy(images, "cuda", self._device_id)
+        binding.bind_ortvalue_input(INPUT, given)
+        found = {name: ort.OrtValue.ortvalue_from_numpy(array, "cuda", self._device_id) for name, array in arrays.items()}
+        for name, result in found.items():
+            binding.bind_ortvalue_output(name, result)
+
+        def compute() -> None:
+            given.update_inplace(images)
+            self._session.run_with_iobinding(binding, options)
+            binding.synchronize_outputs()
+            for name, result in found.items():
+                arrays[name][...] = result.numpy()
+
+        return Buffers(images, arrays, compute)
+
+
+def pinned_memory(provider: Provider, device_id: int) -> Any:
+    """Where to allocate host memory that the device copies from by itself; None where there is none."""
+    if provider == "cpu":
+        return None
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == "CUDAExecutionProvider"]
+    if device_id >= len(devices):
+        return None
+    return devices[device_id].memory_info(ort.OrtDeviceMemoryType.HOST_ACCESSIBLE)
+
+
+def _allocate(shape: tuple[int, ...], kind: type, pinned: Any) -> tuple[npt.NDArray[Any], ort.OrtValue]:
+    """An array, and ONNX Runtime's view of the same memory."""
+    if pinned is not None:
+        value = ort.OrtValue.ortvalue_from_shape_and_type(shape, kind, memory_info=pinned)
+        array = value.numpy()
+        # a view of that memory, or else a copy, which nothing would ever read
+        if array.flags.writeable and array.ctypes.data == value.data_ptr():
+            return array, value
+    array = np.zeros(shape, kind)
+    return array, ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def _run_options(graph: int) -> ort.RunOptions:
+    """Capture and replay as the CUDA graph of this number; -1 computes without one."""
+    options = ort.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(graph))
+    return options
+
+
+def _types(tensors: Sequence[Any]) -> dict[str, TensorType]:
+    return {
+        tensor.name: TensorType(
+            _ELEMENTS.get(tensor.type, tensor.type), tuple(d if isinstance(d, int) else None for d in tensor.shape)
+        )
+        for tensor in tensors
+    }

@@ -1,0 +1,101 @@
+"""A model file in OpenVINO, on the CPU. OpenVINO reads the ONNX file itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .buffers import Buffers
+from .model_format import INPUT, Shape
+from .session import TensorType, UnavailableError
+
+CpuProvider = Literal["openvino", "openvino-bf16"]
+# By themselves, OpenVINO's defaults compute in bfloat16 wherever the CPU can.
+_PRECISIONS: dict[CpuProvider, str] = {"openvino": "f32", "openvino-bf16": "bf16"}
+# AVX-512 alone lets OpenVINO offer bfloat16 too, emulated, and slower than float32.
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+_CPU_FLAGS = Path("/proc/cpuinfo")
+
+
+class OpenVinoSession:
+    """A compiled model and an inference request for each bucket. Threads: 0 takes every core."""
+
+    def __init__(self, path: Path, provider: CpuProvider, threads: int = 0) -> None:
+        """Raises UnavailableError where OpenVINO or the arithmetic is missing, and OpenVINO's exceptions for a bad file."""
+        self._openvino = _openvino()
+        if provider == "openvino-bf16" and not has_bfloat16():
+            raise UnavailableError("this CPU has no bfloat16 arithmetic")
+        core = self._openvino.Core()
+        model = core.read_model(path)
+        self.provider: CpuProvider = provider
+        self.properties: Mapping[str, str] = _properties(model)
+        self.inputs, self.outputs = _types(model.inputs), _types(model.outputs)
+        options = {
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[provider],
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # several models, and several services, share the cores of a machine
+            **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
+        }
+        self._compiled = core.compile_model(model, "CPU", options)
+        in_use = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        if in_use != _PRECISIONS[provider]:
+            raise UnavailableError(f"OpenVINO computes in {in_use} on this CPU, not in {_PRECISIONS[provider]}")
+
+    def compute(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+        """See Session."""
+        request = self._compiled.create_infer_request()
+        request.infer({INPUT: pixels})
+        return {name: np.array(request.get_tensor(name).data) for name in self.outputs}
+
+    def bind(self, bucket: int, input_shape: Shape, outputs: Mapping[str, Sequence[int]]) -> Buffers:
+        """See Session."""
+        request = self._compiled.create_infer_request()
+        images = np.zeros((bucket, *input_shape, 3), np.uint8)
+        arrays = {name: np.zeros((bucket, *shape), np.float32) for name, shape in outputs.items()}
+        for name, array in {INPUT: images, **arrays}.items():
+            request.set_tensor(name, self._openvino.Tensor(array, shared_memory=True))
+        return Buffers(images, arrays, request.infer)
+
+
+def has_bfloat16() -> bool:
+    """Whether the CPU itself computes in bfloat16."""
+    try:
+        lines = _CPU_FLAGS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # another system than Linux
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not _BF16_FLAGS.isdisjoint(flags.split())
+
+
+def _openvino() -> Any:
+    """The library, which tells nobody that it is used: its import alone would report to Google Analytics."""
+    if importlib.util.find_spec("openvino") is None:
+        raise UnavailableError("OpenVINO is not installed (the `openvino` extra)")
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO then takes a stub of its own
+    import openvino
+
+    return openvino
+
+
+def _properties(model: Any) -> dict[str, str]:
+    """The ONNX file's metadata properties, which OpenVINO keeps under "framework"."""
+    information = model.get_rt_info()
+    found = information["framework"] if "framework" in information else {}  # noqa: SIM401 - it is no dict and has no get
+    return {str(key): value.astype(str) for key, value in found.items()}
+
+
+def _types(ports: Sequence[Any]) -> dict[str, TensorType]:
+    return {
+        name: TensorType(
+            port.get_element_type().to_dtype().name,
+            tuple(d.get_length() if d.is_static else None for d in port.get_partial_shape()),
+        )
+        for port in ports
+        for name in port.get_names()
+    }

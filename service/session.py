@@ -1,0 +1,56 @@
+"""What the engine needs of a run time: a model file opened on one device, whatever computes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .buffers import Buffers
+from .model_format import Shape
+from .settings import Provider
+
+
+class TensorType(NamedTuple):
+    """Element type by NumPy's name, and a shape whose dynamic dimensions are None."""
+
+    element: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        return f"{self.element} [{', '.join('N' if size is None else str(size) for size in self.shape)}]"
+
+
+class Session(Protocol):
+    """A model file that a provider has loaded. Not for several threads at once."""
+
+    @property
+    def provider(self) -> Provider:
+        """What computes."""
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """The metadata properties of the file."""
+
+    @property
+    def inputs(self) -> Mapping[str, TensorType]:
+        """Input tensors by name."""
+
+    @property
+    def outputs(self) -> Mapping[str, TensorType]:
+        """Output tensors by name."""
+
+    def compute(self, pixels: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[Any]]:
+        """Every output for model input [N, H, W, 3], in whatever shape the graph gives it."""
+
+    def bind(self, bucket: int, input_shape: Shape, outputs: Mapping[str, Sequence[int]]) -> Buffers:
+        """Host memory for batches of this size, in which the session computes from then on.
+
+        `outputs` holds the shape of one image's part of each.
+        """
+
+
+class UnavailableError(RuntimeError):
+    """A provider does not start here; the message says why."""

@@ -1,0 +1,122 @@
+"""The engine on OpenVINO: the same graph, the same scores, the same refusals, and nobody is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from service.engine import Engine, load_engines
+from service.images import Pixels, decode_image, model_input
+from service.model_format import ModelFormatError
+from service.openvino_session import has_bfloat16
+from service.providers import EngineOptions
+from tests.pictures import grey, noise, reddish, spotted
+from tests.tiny_model import build_model, expected_scores, metadata, save, write_tiny_model
+
+MODELS = Path(__file__).parents[3] / "models"
+DEMO = MODELS / "demo/1/model.onnx"
+OPENVINO = EngineOptions(providers=("openvino",), max_batch_size=4)
+
+
+def samples() -> list[Pixels]:
+    """Four of the pictures that ship, good and bad."""
+    files = sorted((MODELS / "demo/samples").glob("*.png"))[::3]
+    return [model_input(decode_image(file.read_bytes(), 10**6), (112, 112)) for file in files]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_tiny_model(tmp_path)
+
+
+def test_scores_are_those_of_the_graph(path: Path) -> None:
+    pictures = [grey(), spotted(), reddish(), noise(1)]
+    (engine,) = load_engines(path, OPENVINO)
+    assert engine.provider == "openvino"
+    assert engine.metadata == metadata()
+    outputs = engine.run(pictures)
+    found = np.stack([outputs[f"{branch}_score"] for branch in ("local", "semantic", "joint")], axis=1)
+    np.testing.assert_allclose(found, [expected_scores(picture) for picture in pictures], rtol=1e-4, atol=1e-5)
+
+
+def test_outputs_have_one_row_an_image_whatever_the_bucket(path: Path) -> None:
+    engine = Engine(path, OPENVINO)
+    alone = engine.run([spotted()])
+    for count in (3, 1, 4, 2):
+        outputs = engine.run([*[noise(seed) for seed in range(count - 1)], spotted()])
+        assert outputs.keys() == set(engine.metadata.outputs())
+        for name, value in outputs.items():
+            assert len(value) == count
+            np.testing.assert_allclose(value[-1], alone[name][0], rtol=1e-5)
+
+
+def test_the_model_that_ships_scores_in_float32_as_on_onnx_runtime() -> None:
+    """Whatever the CPU can: OpenVINO would compute in bfloat16 by itself where there is any."""
+    pictures = samples()
+    expected = Engine(DEMO, EngineOptions(max_batch_size=4)).run(pictures)
+    for name, value in Engine(DEMO, OPENVINO).run(pictures).items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16 arithmetic")
+def test_bfloat16_is_near() -> None:
+    pictures = samples()
+    engine = Engine(DEMO, EngineOptions(providers=("openvino-bf16",), max_batch_size=4))
+    assert engine.provider == "openvino-bf16"
+    expected, found = Engine(DEMO, EngineOptions(max_batch_size=4)).run(pictures), engine.run(pictures)
+    for name in ("local_score", "semantic_score"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=0.2, atol=0.02)
+        assert not np.array_equal(found[name], expected[name])  # it is bfloat16 indeed
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(ModelFormatError, match="cannot be loaded"):
+        Engine(path, OPENVINO)
+
+
+def test_a_model_without_metadata_is_refused(tmp_path: Path) -> None:
+    save(build_model(), None, tmp_path / "model.onnx")
+    with pytest.raises(ModelFormatError, match="not a Duet model"):
+        Engine(tmp_path / "model.onnx", OPENVINO)
+
+
+def test_a_fixed_batch_and_another_size_are_refused(tmp_path: Path) -> None:
+    model = build_model()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    save(model, metadata().model_dump_json(), tmp_path / "fixed.onnx")
+    save(build_model(), metadata(size=112).model_dump_json(), tmp_path / "size.onnx")
+    for name in ("fixed.onnx", "size.onnx"):
+        with pytest.raises(ModelFormatError, match=r"'image' is uint8 \[.*, not uint8 \[N, "):
+            Engine(tmp_path / name, OPENVINO)
+
+
+def test_other_outputs_are_refused(tmp_path: Path) -> None:
+    model = build_model()
+    model.graph.output.append(onnx.helper.make_tensor_value_info("reducemean_1", onnx.TensorProto.FLOAT, ["N", 1, 4, 4]))
+    node = next(node for node in model.graph.node if node.op_type == "ReduceMean")
+    model.graph.output[-1].name = node.output[0]
+    save(model, metadata().model_dump_json(), tmp_path / "model.onnx")
+    with pytest.raises(ModelFormatError, match="outputs are"):
+        Engine(tmp_path / "model.onnx", OPENVINO)
+
+
+def test_nobody_is_told_that_it_runs(path: Path) -> None:
+    """OpenVINO reports its import to Google Analytics, from a thread of its own, unless it finds no telemetry package."""
+    watched = """
+import sys
+from pathlib import Path
+sys.addaudithook(lambda event, _: event.startswith("socket.") and event != "socket.__new__" and print("NETWORK", event))
+from service.engine import load_engines
+from service.providers import EngineOptions
+(engine,) = load_engines(Path(sys.argv[1]), EngineOptions(providers=("openvino",)))
+print(engine.provider, sys.modules["openvino_telemetry"])
+"""
+    done = subprocess.run([sys.executable, "-c", watched, path], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout == "openvino None\n"
