@@ -97,7 +97,9 @@ def _common() -> argparse.ArgumentParser:
     service.add_argument("--api-key-file", type=_secret, metavar="FILE", help="file that holds the API key")
     service.add_argument("--model", help="model that scores; the service's default if absent")
     service.add_argument("--threshold", type=_share, help="joint probability from which a part is bad; the model's if absent")
-    service.add_argument("--in-flight", type=_positive, default=DEFAULT_IN_FLIGHT, metavar="N", help="requests at a time (%(default)s)")
+    service.add_argument(
+        "--in-flight", type=_positive, default=DEFAULT_IN_FLIGHT, metavar="N", help="requests at a time (%(default)s)"
+    )
 
     labels = common.add_argument_group("labels")
     labels.add_argument("--camera", type=_name, default="camera", help="name of this camera (%(default)s)")
