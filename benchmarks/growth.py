@@ -78,6 +78,8 @@ def point(
 ) -> Point:
     """Start Duet, load it with so many clients, and stop it."""
     with running(DUET, setup, folder, posted.file, posted.media_type) as server:
+        for path in paths:
+            server.wait_for(server.url.removesuffix("/score") + path, posted.file, posted.media_type)
         warm_up(server, posted.file, posted.media_type, clients)
         load = saturate(server, posted.file, posted.media_type, clients, seconds, paths)
         found = measured(value, load, server.peak_bytes, server.ready_seconds)

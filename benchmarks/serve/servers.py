@@ -79,13 +79,17 @@ class Server:
 
     def wait_until_ready(self, body: Path, media_type: str) -> None:
         """Return with the first picture answered; raises ServerError."""
+        self.wait_for(self.url, body, media_type)
+        self.ready_seconds = time.monotonic() - self._started
+
+    def wait_for(self, url: str, body: Path, media_type: str) -> None:
+        """Return once `url` answers the picture: models beside the default one come later. Raises ServerError."""
         file, content_type = self.encoded(body, media_type)
         data, headers = file.read_bytes(), {"Content-Type": content_type}
         with httpx.Client(timeout=START_SECONDS) as client:
             while time.monotonic() < self._started + START_SECONDS and self._process.poll() is None:
                 with suppress(httpx.TransportError):
-                    if client.post(self.url, content=data, headers=headers).status_code == 200:
-                        self.ready_seconds = time.monotonic() - self._started
+                    if client.post(url, content=data, headers=headers).status_code == 200:
                         return
                 time.sleep(0.02)
         raise ServerError(f"{self.name} did not become ready:\n{self.log()}")
