@@ -80,12 +80,12 @@ $(VENV)/bin/python:
 		|| { echo "Duet needs Python 3.11 or newer, and $(PYTHON) is not: name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-# The peers of `make bench`, apart from Duet's own requirements, with Duet's run time to compute the same.
+# The peers of `make bench`, apart from what Duet needs, with the same ONNX Runtime.
 $(VENV)-bench/.$(RUNTIME): requirements/$(RUNTIME).txt benchmarks/serve/requirements.txt
 	@echo "Installing benchmarks/serve/requirements.txt into $(VENV)-bench"
 	@rm -rf $(VENV)-bench && $(PYTHON) -m venv $(VENV)-bench
-	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check -qq install -r $<
-	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check -qq install -r benchmarks/serve/requirements.txt
+	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check -qq install -r benchmarks/serve/requirements.txt \
+		"$$(sed -n 's/^\(onnxruntime==[^ ]*\).*/\1/p; s/^onnxruntime-gpu==\([^ ]*\).*/onnxruntime-gpu[cuda,cudnn]==\1/p' $<)"
 	@touch $@
 
 # Every stamp is named after the run time, so that a driver that appears later brings its ONNX Runtime in.

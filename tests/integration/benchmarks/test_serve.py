@@ -52,7 +52,8 @@ def test_servers_are_measured_side_by_side(tmp_path: Path) -> None:
     (limit,) = found["limits"]
     slowest = limit["cores"] / (limit["cores"] / min(limit["inference"].values()) + limit["answer"])
     assert 0 < limit["rates"]["112x112 PNG"] <= max(slowest, max(limit["inference"].values()))
-    assert Image.open(tmp_path / "demo.png").width > 400
+    with Image.open(tmp_path / "demo.png") as chart:
+        assert chart.width > 400
 
 
 @pytest.mark.parametrize(
