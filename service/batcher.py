@@ -229,7 +229,7 @@ class Batcher:
 
 
 def _trace(batch: list[Entry], started: float, error: Exception | None = None) -> SpanContext | None:
-    traces = [entry.trace for entry in batch if entry.trace is not None]
+    traces = [entry.trace for entry in batch if entry.trace is not None and entry.trace.recorded]
     return traces[0].batch(traces, len(batch), started, time.monotonic(), error) if traces else None
 
 

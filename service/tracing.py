@@ -31,6 +31,11 @@ class RequestTrace:
         self._tracer, self._span = tracer, span
 
     @property
+    def recorded(self) -> bool:
+        """Whether it is sampled: of one that is not, nothing is sent."""
+        return self._span.is_recording()
+
+    @property
     def ids(self) -> dict[str, str]:
         """For log lines: how the trace and the span are called."""
         context = self._span.get_span_context()

@@ -151,12 +151,16 @@ def test_probes_and_scrapes_are_not_traced_and_the_sender_says_who_it_is(
 
 
 def test_a_client_that_samples_nothing_costs_no_spans(traced: ServiceProcess, collector: TraceCollector) -> None:
+    traced.client.get("/models", headers={"X-Request-ID": "settled"})
+    named("settled", collector)
+    batches = len([span for span in collector.spans() if span.name == "batch"])
     headers = {"X-Request-ID": "unsampled", "traceparent": f"00-{TRACE}-{PARENT}-00"}
     answer = traced.client.post("/score", content=encode(grey()), headers=headers)
     assert answer.headers["traceresponse"].endswith("-00")
     traced.client.get("/models", headers={"X-Request-ID": "sampled"})
     named("sampled", collector)
     assert "unsampled" not in {attributes(span).get("duet.request.id") for span in collector.spans()}
+    assert len([span for span in collector.spans() if span.name == "batch"]) == batches
 
 
 def test_what_is_not_sent_yet_goes_out_before_the_end(
