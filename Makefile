@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve training test test-long test-gpu test-containers audit lint types generated lock debian-packages
+.PHONY: help serve training test test-long test-gpu test-containers bench bench-gpu audit lint types generated lock debian-packages
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,6 +10,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 # The lock file of the run time: ONNX Runtime for CUDA where an NVIDIA driver is loaded, else for the CPU.
 RUNTIME := $(if $(or $(wildcard /proc/driver/nvidia/version),$(shell command -v nvidia-smi)),gpu,cpu)
 COMPOSE := $(VENV)/bin/docker-compose --profile '*'
+# A project of its own, so that its end takes nobody's models and measurements away.
+TEST_COMPOSE := COMPOSE_PROJECT_NAME=duet-test docker compose --profile demo
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 
 help: ## list the targets
@@ -30,8 +32,15 @@ test-long: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run the long
 	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)
 
 test-containers: $(VENV)/.dev-$(RUNTIME) ## build the images, bring the Compose project up, check it and take it down (needs Docker)
-	@docker compose --profile demo up --build --wait
-	@$(VENV)/bin/python -m pytest -m containers tests/containers; code=$$?; docker compose --profile demo down; exit $$code
+	@$(TEST_COMPOSE) up --build --wait && COMPOSE_PROJECT_NAME=duet-test $(VENV)/bin/python -m pytest -m containers tests/containers; \
+		code=$$?; $(TEST_COMPOSE) down --volumes; exit $$code
+
+bench: $(VENV)/.dev-$(RUNTIME) $(VENV)-bench/.$(RUNTIME) debian-packages ## measure Duet beside LitServe, mosec, BentoML and a plain handler
+	@$(VENV)/bin/python -m benchmarks.serve --graph demo $(BENCH_ARGS)
+	@$(VENV)/bin/python -m benchmarks.serve --graph vit-s --picture web $(BENCH_ARGS)
+
+bench-gpu: BENCH_ARGS += --cuda --output runs/serve-gpu
+bench-gpu: bench ## the same with CUDA, on a machine that has it
 
 audit: $(VENV)/bin/python ## look the run time's pinned versions up among known vulnerabilities (asks pypi.org)
 	@$(PYTHON) -m venv .venv-audit
@@ -52,9 +61,9 @@ generated: $(VENV)/.dev-$(RUNTIME) ## write the dashboards' JSON and the Kuberne
 	@$(VENV)/bin/python -m deploy.grafana.generate
 	@$(VENV)/bin/python -m deploy.kubernetes.prometheus_rule
 
-# What tests need from Debian: real test data, promtool, a broker and a browser. Root installs them; others are told, and the tests are skipped.
+# What tests need from Debian: real test data, promtool, a broker, wrk and a browser. Root installs them; others are told, and the tests are skipped.
 debian-packages:
-	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool mosquitto:/usr/sbin/mosquitto \
+	@for needed in dataset-fashion-mnist:$(FASHION_MNIST) prometheus:/usr/bin/promtool mosquitto:/usr/sbin/mosquitto wrk:/usr/bin/wrk \
 			chromium:/usr/bin/chromium; do \
 		package=$${needed%%:*}; \
 		if [ -e "$${needed#*:}" ]; then :; \
@@ -70,6 +79,14 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Duet needs Python 3.11 or newer, and $(PYTHON) is not: name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
+
+# The peers of `make bench`, apart from what Duet needs, with the same ONNX Runtime.
+$(VENV)-bench/.$(RUNTIME): requirements/$(RUNTIME).txt benchmarks/serve/requirements.txt
+	@echo "Installing benchmarks/serve/requirements.txt into $(VENV)-bench"
+	@rm -rf $(VENV)-bench && $(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check -qq install -r benchmarks/serve/requirements.txt \
+		"$$(sed -n 's/^\(onnxruntime==[^ ]*\).*/\1/p; s/^onnxruntime-gpu==\([^ ]*\).*/onnxruntime-gpu[cuda,cudnn]==\1/p' $<)"
+	@touch $@
 
 # Every stamp is named after the run time, so that a driver that appears later brings its ONNX Runtime in.
 $(VENV)/.runtime-$(RUNTIME): requirements/$(RUNTIME).txt | $(VENV)/bin/python

@@ -41,6 +41,8 @@ class OnnxSession:
     ) -> None:
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = threads
+        # Threads that spin while they wait keep the cores from the next pictures, which are being decoded meanwhile.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # ONNX Runtime prints why a provider does not start, and goes on without it.
         with contextlib.redirect_stdout(io.StringIO()) as said:
             if len(providers) > 1:

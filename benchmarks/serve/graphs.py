@@ -24,24 +24,25 @@ def write_model(graph: str, repository: Path) -> Path:
         newest = max(versions(SHIPPED.parent, SHIPPED.name))
         shutil.copyfile(SHIPPED / str(newest) / MODEL_FILE, file)
     else:
-        _write_random(graph, file)
+        write_random(graph, file, WIDTH, INPUT_SIZE)
     return file
 
 
-def _write_random(name: str, file: Path) -> None:
+def write_random(name: str, file: Path, width: int, input_size: int) -> None:
+    """Write a model of three networks of this width, 12 blocks each, that nobody has trained."""
     from benchmarks.merged_graph import (  # torch takes seconds to import, and not every graph needs it
         random_graph,
         random_teacher,
     )
     from training.export import write_graph, write_metadata
 
-    graph = random_graph(random_teacher(WIDTH, INPUT_SIZE), ENCODER_DEPTH)
-    write_graph(graph, (INPUT_SIZE, INPUT_SIZE), file)
+    graph = random_graph(random_teacher(width, input_size), ENCODER_DEPTH)
+    write_graph(graph, (input_size, input_size), file)
     metadata = ModelMetadata(
         name=name,
         teacher=graph.raw.teacher.info,
         branches=graph.raw.branches,
-        input_size=INPUT_SIZE,
+        input_size=input_size,
         calibration=Calibration(local=UNIT, semantic=UNIT, pixel=UNIT, images=1),
         threshold=0.5,
         alpha=0.01,

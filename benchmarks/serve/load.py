@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,9 @@ def warm_up(server: Server, body: Path, media_type: str, connections: int) -> No
     _wrk(server, body, media_type, connections, WARM_UP, 0.0)
 
 
-def saturate(server: Server, body: Path, media_type: str, connections: int, seconds: float) -> Load:
-    """So many connections, each of which sends its next request with the answer to the last."""
-    return _answered(server, _wrk(server, body, media_type, connections, seconds, 0.0))
+def saturate(server: Server, body: Path, media_type: str, connections: int, seconds: float, paths: Sequence[str] = ()) -> Load:
+    """So many connections, each of which sends its next request with the answer to the last; to `paths` in turns, if given."""
+    return _answered(server, _wrk(server, body, media_type, connections, seconds, 0.0, paths))
 
 
 def at_share(server: Server, body: Path, media_type: str, connections: int, seconds: float, rate: float) -> Load:
@@ -60,11 +61,14 @@ def _answered(server: Server, load: Load) -> Load:
     return load
 
 
-def _wrk(server: Server, body: Path, media_type: str, connections: int, seconds: float, think: float) -> Load:
+def _wrk(
+    server: Server, body: Path, media_type: str, connections: int, seconds: float, think: float, paths: Sequence[str] = ()
+) -> Load:
     if not shutil.which("wrk"):
         raise LoadError("wrk is missing: apt-get install wrk")
     file, content_type = server.encoded(body, media_type)
-    environment = os.environ | {"BODY_FILE": str(file), "BODY_TYPE": content_type, "THINK_MS": str(think)}
+    environment = os.environ | {"BODY_FILE": str(file), "BODY_TYPE": content_type}
+    environment |= {"BODY_PATHS": ",".join(paths), "THINK_MS": str(think)}
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
     command += ["--timeout", "60s", "--script", str(SCRIPT), server.url]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -38,6 +38,12 @@ def write_pictures(folder: Path) -> dict[str, Posted]:
     }
 
 
+def write_square(folder: Path, side: int) -> Posted:
+    """Write a JPEG of this side, below `folder`."""
+    rendered = Image.fromarray(render_part("gear", None, min(side, 512), SEED).pixels)
+    return _write(folder, f"{side}x{side} JPEG", rendered.resize((side, side), Image.Resampling.BICUBIC), "JPEG")
+
+
 def _write(folder: Path, name: str, image: Image.Image, kind: str) -> Posted:
     encoded = BytesIO()
     image.save(encoded, kind, **({"quality": 90} if kind == "JPEG" else {}))

@@ -13,6 +13,19 @@ if think > 0 then
     end
 end
 
+-- Where BODY_PATHS lists several, requests take turns among them.
+local paths = {}
+for path in string.gmatch(os.getenv("BODY_PATHS"), "[^,]+") do
+    paths[#paths + 1] = path
+end
+if #paths > 0 then
+    local count = 0
+    function request()
+        count = count + 1
+        return wrk.format(nil, paths[count % #paths + 1])
+    end
+end
+
 function done(summary, latency, requests)
     local errors = summary.errors
     io.write(string.format('\nJSON {"answers": %d, "seconds": %.6f, "failed": %d, "p50": %.3f, "p95": %.3f, "p99": %.3f}\n',

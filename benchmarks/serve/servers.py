@@ -8,9 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -36,6 +36,7 @@ class Setup:
     batch: int
     cuda: bool
     peers: Path  # Python of the environment that the peers are installed in
+    settings: Mapping[str, str] = field(default_factory=dict)  # more of Duet's own
 
     def environment(self, port: int) -> dict[str, str]:
         """Of Duet and of the peers."""
@@ -45,7 +46,7 @@ class Setup:
         kept |= {"DUET_MAX_BATCH_SIZE": str(self.batch), "DUET_MAX_QUEUE": "1024", "DUET_REQUEST_TIMEOUT_MS": "120000"}
         kept |= {"DUET_PROVIDERS": "cuda,cpu" if self.cuda else "cpu", "DUET_REQUIRE_CUDA": str(self.cuda).lower()}
         kept |= {MODEL: str(self.model), PORT: str(port), BATCH: str(self.batch), CUDA: str(int(self.cuda))}
-        return kept | {"PYTHONPATH": str(ROOT)}
+        return kept | {"PYTHONPATH": str(ROOT)} | dict(self.settings)
 
 
 class Server:
