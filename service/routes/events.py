@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ..errors import DrainingError
 from ..feed import Listener, Wanted
@@ -52,27 +53,37 @@ async def events(
     held = contextlib.ExitStack()
     listener, history = held.enter_context(runtime.feed.listen(wanted))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # a proxy must not wait for more
-    return StreamingResponse(_stream(runtime, listener, history, held), media_type="text/event-stream", headers=headers)
+    return _EventStream(_stream(runtime, listener, history), held, headers)
 
 
-async def _stream(
-    runtime: Runtime, listener: Listener, history: list[ResultEvent], held: contextlib.ExitStack
-) -> AsyncIterator[bytes]:
-    with held:
-        service = ServiceEvent(archive=runtime.archive is not None)
-        yield f"retry: {_RETRY_MS}\nevent: service\ndata: {service.model_dump_json()}\n\n".encode()
-        for event in history:
-            yield _event(b"earlier", event.number, event.model_dump_json().encode())
+class _EventStream(StreamingResponse):
+    """Closes what is held for it when it is over, though its client left before the first event."""
+
+    def __init__(self, content: AsyncIterator[bytes], held: contextlib.ExitStack, headers: dict[str, str]) -> None:
+        super().__init__(content, media_type="text/event-stream", headers=headers)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+async def _stream(runtime: Runtime, listener: Listener, history: list[ResultEvent]) -> AsyncIterator[bytes]:
+    service = ServiceEvent(archive=runtime.archive is not None)
+    yield f"retry: {_RETRY_MS}\nevent: service\ndata: {service.model_dump_json()}\n\n".encode()
+    for event in history:
+        yield _event(b"earlier", event.number, event.model_dump_json().encode())
+    last_sent = time.monotonic()
+    while not (listener.lost or runtime.draining):
+        result = await listener.next(_GLANCE)
+        if result is not None:
+            yield _event(b"result", *result)
+        elif time.monotonic() - last_sent >= _HEARTBEAT:
+            yield b": still here\n\n"
+        else:
+            continue
         last_sent = time.monotonic()
-        while not (listener.lost or runtime.draining):
-            result = await listener.next(_GLANCE)
-            if result is not None:
-                yield _event(b"result", *result)
-            elif time.monotonic() - last_sent >= _HEARTBEAT:
-                yield b": still here\n\n"
-            else:
-                continue
-            last_sent = time.monotonic()
 
 
 def _event(name: bytes, number: int, content: bytes) -> bytes:
