@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+from typing import NoReturn
 
 import structlog
 
@@ -26,11 +27,17 @@ def main() -> None:
             signal.signal(number, lambda *_: pipeline.stop())
         pipeline.run()
     except (SourceError, SpoolError, OSError, sqlite3.Error) as error:
-        print(f"duet-camera: {error}", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(1)
+        _fail(str(error))
+    except ModuleNotFoundError as error:  # what only this source or sink needs
+        _fail(f"{error.name} is not installed: pip install 'duet[camera]'")
     sys.stdout.flush()
     os._exit(0)  # a camera's driver or a sink may hold a thread for ever; the spool is committed
+
+
+def _fail(reason: str) -> NoReturn:
+    print(f"duet-camera: {reason}", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _configure_logging() -> None:
