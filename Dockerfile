@@ -10,20 +10,24 @@ COPY requirements/build.txt requirements/
 RUN python -m venv --without-pip /opt/duet \
  && python -m venv /opt/builder \
  && /opt/builder/bin/pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements/build.txt
-COPY deploy/install-wheel.sh pyproject.toml LICENSE ./
 
-FROM builder AS service-environment
+FROM builder AS runtime
 ARG RUNTIME=cpu
 COPY requirements/${RUNTIME}.txt requirements/
 RUN pip --python /opt/duet/bin/python install --no-cache-dir --require-hashes --only-binary :all: -r requirements/${RUNTIME}.txt
+
+FROM runtime AS service-environment
+COPY deploy/install-wheel.sh pyproject.toml LICENSE ./
 COPY service service
 RUN sh install-wheel.sh duet-serve
 
 # torch comes as its registry builds it, with CUDA: pinned, but without hashes, because each build of it has others.
-FROM service-environment AS training-environment
+FROM runtime AS training-environment
 COPY requirements/training.txt requirements/
 RUN grep -v '^onnxruntime==' requirements/training.txt > requirements/without-runtime.txt \
  && pip --python /opt/duet/bin/python install --no-cache-dir --only-binary :all: -r requirements/without-runtime.txt
+COPY deploy/install-wheel.sh pyproject.toml LICENSE ./
+COPY service service
 COPY training training
 RUN sh install-wheel.sh duet-train
 
@@ -31,6 +35,7 @@ RUN sh install-wheel.sh duet-train
 FROM builder AS camera-environment
 COPY requirements/camera.txt requirements/
 RUN pip --python /opt/duet/bin/python install --no-cache-dir --require-hashes --only-binary :all: -r requirements/camera.txt
+COPY deploy/install-wheel.sh pyproject.toml LICENSE ./
 COPY service service
 COPY client client
 COPY training/*.py training/
@@ -70,6 +75,7 @@ ENV DUET_HOST=0.0.0.0 DUET_MODELS=/models NVIDIA_DRIVER_CAPABILITIES=compute,uti
 COPY --from=service-environment /opt/duet /opt/duet
 COPY --chown=duet models /models
 COPY deploy/healthcheck.py /opt/duet/healthcheck.py
+RUN install --directory --owner duet /archive
 USER 10001:10001
 EXPOSE 8000
 # A script, because some engines split arguments at their spaces.

@@ -10,6 +10,8 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
 # The lock file of the run time: ONNX Runtime for CUDA where an NVIDIA driver is loaded, else for the CPU.
 RUNTIME := $(if $(or $(wildcard /proc/driver/nvidia/version),$(shell command -v nvidia-smi)),gpu,cpu)
 COMPOSE := $(VENV)/bin/docker-compose --profile '*'
+# A project of its own, so that its end takes nobody's models and measurements away.
+TEST_COMPOSE := COMPOSE_PROJECT_NAME=duet-test docker compose --profile demo
 FASHION_MNIST := /usr/share/datasets/fashion-mnist
 
 help: ## list the targets
@@ -30,8 +32,8 @@ test-long: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run the long
 	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)
 
 test-containers: $(VENV)/.dev-$(RUNTIME) ## build the images, bring the Compose project up, check it and take it down (needs Docker)
-	@docker compose --profile demo up --build --wait
-	@$(VENV)/bin/python -m pytest -m containers tests/containers; code=$$?; docker compose --profile demo down; exit $$code
+	@$(TEST_COMPOSE) up --build --wait && COMPOSE_PROJECT_NAME=duet-test $(VENV)/bin/python -m pytest -m containers tests/containers; \
+		code=$$?; $(TEST_COMPOSE) down --volumes; exit $$code
 
 bench: $(VENV)/.dev-$(RUNTIME) $(VENV)-bench/.$(RUNTIME) debian-packages ## measure Duet beside LitServe, mosec, BentoML and a plain handler
 	@$(VENV)/bin/python -m benchmarks.serve --graph demo $(BENCH_ARGS)

@@ -15,7 +15,7 @@ from .results import HeatmapKind, HeatmapSize, ScoreResult
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT = 30.0  # seconds, of a call with all its attempts
-DEFAULT_IN_FLIGHT = 8  # one full batch of a service with default settings
+DEFAULT_IN_FLIGHT = 16  # two full batches of a service with default settings: one is computed, one fills
 
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)  # score_many bounds the requests
 

@@ -18,6 +18,7 @@ from .runtime import Runtime
 from .security_headers import ON_EVERY_ANSWER
 from .settings import PREFIX, Settings, SettingsError, load_settings
 from .structured_logging import configure_logging
+from .tracing_settings import open_tracing
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -49,9 +50,10 @@ def main() -> None:
     ).parse_args()
     try:
         settings = load_settings()
+        tracing = open_tracing()
         configure_logging(settings)
         give_back_freed_memory()
-        app = create_app(settings)
+        app = create_app(settings, tracing)
     except SettingsError as error:
         print(f"duet-serve: {error}", file=sys.stderr)
         sys.exit(2)

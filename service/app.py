@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import Depends, FastAPI
@@ -18,12 +19,16 @@ from .routes import events, feedback, health, infer, model_changes, open_inferen
 from .runtime import Runtime
 from .security_headers import SecurityHeadersMiddleware
 from .settings import Settings
+from .trace_middleware import TraceMiddleware
 from .upload_budget import UploadBudgetMiddleware
+
+if TYPE_CHECKING:
+    from .tracing import Tracing
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     """The service as an ASGI application. It loads its models in the background and is ready once they are warm."""
     app = FastAPI(
         title="Duet",
@@ -35,9 +40,11 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
         redoc_url=None,
     )
-    app.state.runtime = runtime = Runtime(settings)
+    app.state.runtime = runtime = Runtime(settings, tracing)
     install_error_handlers(app)
     app.add_middleware(UploadBudgetMiddleware, budget=runtime.uploads)
+    if tracing is not None:
+        app.add_middleware(TraceMiddleware, tracing=tracing)
     app.add_middleware(RequestMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
     for router in (

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,6 +22,11 @@ from .engine import Engine
 from .errors import DeadlineError, DrainingError, InferenceError, NoModelError, QueueFullError, ServiceError
 from .images import Pixels
 from .metrics import ModelMetrics
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+    from .tracing import RequestTrace
 
 _STOPPED = "the model's engine has stopped: see the service's log, then restart the service"
 _STUCK = "the model's engine has computed one batch for longer than any request may take: if that lasts, restart the service"
@@ -37,6 +43,7 @@ class Inference:
     outputs: Outputs  # each [...] without the batch dimension
     queue_seconds: float
     inference_seconds: float
+    batch: SpanContext | None = None  # of its trace, where traces are wanted
 
 
 @dataclass(eq=False)
@@ -47,6 +54,7 @@ class Entry:
     pixels: Pixels | None = None
     enqueued: float = 0.0
     taken: bool = False
+    trace: RequestTrace | None = None
     future: asyncio.Future[Inference] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -205,17 +213,24 @@ class Batcher:
         self._computing[engine] = started = time.monotonic()
         try:
             outputs = engine.run([entry.pixels for entry in batch if entry.pixels is not None])
-        except Exception:
+        except Exception as error:
+            _trace(batch, started, error)
             log.exception("inference failed", images=len(batch))
             _refuse(batch, InferenceError, "the model could not compute this batch; the cause is in the service's log")
             return _revive(engine)
         finally:
             del self._computing[engine]
         seconds = time.monotonic() - started
+        span = _trace(batch, started)
         for row, entry in enumerate(batch):
             part = {name: value[row] for name, value in outputs.items()}
-            _post(entry, Inference(part, started - entry.enqueued, seconds))
+            _post(entry, Inference(part, started - entry.enqueued, seconds, span))
         return True
+
+
+def _trace(batch: list[Entry], started: float, error: Exception | None = None) -> SpanContext | None:
+    traces = [entry.trace for entry in batch if entry.trace is not None]
+    return traces[0].batch(traces, len(batch), started, time.monotonic(), error) if traces else None
 
 
 def _revive(engine: Engine) -> bool:

@@ -20,7 +20,10 @@ T = TypeVar("T")
 
 
 class MeteredRoute(APIRoute):
-    """Counts scoring requests. The handler leaves its model's name and version, and its progress, in `request.state`."""
+    """Counts scoring requests. The handler leaves its model's name and version, and its progress, in `request.state`.
+
+    How a request ended is left there, too, for its log line: `outcome`, and `problem` of one that was refused.
+    """
 
     def get_route_handler(self) -> Handler:
         """FastAPI's handler, parameter checks included, with the counting around it."""
@@ -75,23 +78,27 @@ def _labels(request: Request) -> tuple[str, str]:
 
 
 def _count_scored(request: Request) -> None:
-    metrics, progress = runtime_of(request).metrics, request.state.progress
-    metrics.requests.labels(*_labels(request), "failed" if getattr(request.state, "failed", False) else "scored").inc()
-    metrics.observe_request(*_labels(request), progress.total, request.state.id)
+    _count_outcome(request, "failed" if getattr(request.state, "failed", False) else "scored")
+    runtime_of(request).metrics.observe_request(*_labels(request), request.state.progress.total, request.state.id)
 
 
 def _count_cancelled(request: Request) -> None:
-    metrics = runtime_of(request).metrics
     progress: Progress | None = getattr(request.state, "progress", None)
-    metrics.requests.labels(*_labels(request), "cancelled").inc()
-    metrics.cancelled.labels(*_labels(request), progress.stage if progress else "upload").inc()
+    _count_outcome(request, "cancelled")
+    runtime_of(request).metrics.cancelled.labels(*_labels(request), progress.stage if progress else "upload").inc()
 
 
 def _count_refusal(request: Request, error: Exception) -> None:
-    failure = problem_of(error).is_failure
-    runtime_of(request).metrics.requests.labels(*_labels(request), "failed" if failure else "rejected").inc()
-    if not failure:
+    problem = problem_of(error)
+    request.state.problem = problem.slug
+    _count_outcome(request, "failed" if problem.is_failure else "rejected")
+    if not problem.is_failure:
         _count_rejected(request, error)
+
+
+def _count_outcome(request: Request, outcome: str) -> None:
+    request.state.outcome = outcome
+    runtime_of(request).metrics.requests.labels(*_labels(request), outcome).inc()
 
 
 def _count_rejected(request: Request, error: Exception) -> None:

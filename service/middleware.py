@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .errors import problem_response
+from .request_log import scoring_fields
 
 REQUEST_ID_HEADER = "X-Request-ID"
 _SAFE_ID = re.compile(r"[\x21-\x7e]{1,128}")  # it goes into headers and logs
-_QUIET_PATHS = ("/health/", "/v2/health/", "/metrics")  # asked for every few seconds
+QUIET_PATHS = ("/health/", "/v2/health/", "/metrics")  # asked for every few seconds
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -54,11 +55,12 @@ class RequestMiddleware:
                 response = problem_response(request, error)
                 if status is None:
                     await response(scope, receive, send_with_id)
-            quiet = request.url.path.startswith(_QUIET_PATHS)
+            quiet = request.url.path.startswith(QUIET_PATHS)
             (log.debug if quiet else log.info)(
                 "request",
                 method=request.method,
                 path=quote(request.url.path),  # a console obeys control characters
                 status=status,
                 milliseconds=round(1000 * (time.monotonic() - started), 3),
+                **scoring_fields(request),
             )

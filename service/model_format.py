@@ -24,6 +24,7 @@ PATCH = 14  # pixels a side of what the teacher sees as one token
 
 Branch = Literal["local", "semantic"]
 ScoreName = Literal["local", "semantic", "joint"]
+Precision = Literal["fp32", "fp16", "int8"]
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
@@ -101,7 +102,7 @@ class TrainingData(_Strict):
 
 
 class Parity(_Strict):
-    """Largest difference between ONNX Runtime's scores and torch's, measured at export."""
+    """Largest difference between ONNX Runtime's scores and torch's, measured at export in float32, before any rounding."""
 
     max_abs_difference: float = Field(ge=0)
     batch_sizes: tuple[int, ...]
@@ -137,6 +138,7 @@ class ModelMetadata(_Strict):
         gt=0, multiple_of=PATCH, description="side S of one tile in pixels, and of the whole input where there are no tiles"
     )
     tiles: Tiles | None = Field(default=None, description="of a model for large pictures; null if it sees them whole")
+    precision: Precision = Field(default="fp32", description="of the networks' arithmetic; int8 of their linear layers")
     calibration: Calibration
     threshold: Probability = Field(description="joint probability from which a picture is called anomalous")
     alpha: float = Field(gt=0, lt=1, description="share of good pictures that the threshold was set to reject")

@@ -7,18 +7,38 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .errors import DeadlineError
+from .schemas import BranchScores
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+    from .tracing import RequestTrace
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one picture of the request scored."""
+
+    probabilities: BranchScores
+    anomalous: bool
 
 
 @dataclass
 class Progress:
-    """One request: the stage it is in, the seconds that each stage took. `limit` in seconds from its start."""
+    """One request: the stage it is in, the seconds that each stage took, what its pictures scored so far.
+
+    `limit` in seconds from its start.
+    """
 
     limit: float
     started: float = field(default_factory=time.monotonic)
     stage: str = "upload"
     seconds: dict[str, float] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+    trace: RequestTrace | None = None  # where traces are wanted
 
     @property
     def deadline(self) -> float:
@@ -31,16 +51,27 @@ class Progress:
         return time.monotonic() - self.started
 
     def of_image(self) -> Progress:
-        """That of one image of the request, under the same clock; it queues for its turn."""
-        return Progress(self.limit, self.started, "queue")
+        """That of one image of the request, under the same clock; it queues for its turn, and its verdict joins the others."""
+        return Progress(self.limit, self.started, "queue", verdicts=self.verdicts, trace=self.trace)
 
     @contextlib.contextmanager
     def during(self, stage: str) -> Iterator[None]:
         """Time a stage."""
         self.stage = stage
         started = time.monotonic()
-        yield
-        self.seconds[stage] = time.monotonic() - started
+        try:
+            yield
+        except Exception as error:
+            if self.trace is not None:
+                self.trace.stage(stage, started, time.monotonic(), error=error)
+            raise
+        self.passed(stage, started, time.monotonic())
+
+    def passed(self, stage: str, started: float, ended: float, batch: SpanContext | None = None) -> None:
+        """Note a stage that is over, between two times of time.monotonic(); `batch` is the span of what it was computed in."""
+        self.seconds[stage] = ended - started
+        if self.trace is not None:
+            self.trace.stage(stage, started, ended, batch)
 
     @contextlib.asynccontextmanager
     async def within_deadline(self) -> AsyncIterator[None]:

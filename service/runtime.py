@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 
@@ -18,12 +19,15 @@ from .repository import Repository
 from .settings import Settings
 from .upload_budget import UploadBudget
 
+if TYPE_CHECKING:
+    from .tracing import Tracing
+
 
 class Runtime:
     """Settings, collectors, models and threads of one application; `draining` is set once it is told to stop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
+        self.settings, self.tracing = settings, tracing
         self.metrics = Metrics()
         self.repository = Repository(settings, self.metrics)
         self.pictures = PicturePool(settings.decode_threads, settings.request_timeout_ms / 1000)
@@ -53,11 +57,13 @@ class Runtime:
         return archiving + self.pictures.busy + sum(thread.name == ENGINE_THREAD for thread in threading.enumerate())
 
     async def close(self) -> None:
-        """Unload the models and end the threads."""
+        """Unload the models, end the threads and send the last traces."""
         await self.repository.close()
         if self.archive:
             await self.archive.close()
         self.pictures.close()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
 
 
 def runtime_of(request: Request) -> Runtime:

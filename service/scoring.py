@@ -14,7 +14,7 @@ from .images import Pixels, decode_image, read_picture
 from .loaded_model import LoadedModel
 from .model_format import MAP_SIZE, Shape, score_threshold
 from .preview import Preview, preview_heatmap, preview_picture
-from .progress import Progress
+from .progress import Progress, Verdict
 from .runtime import Runtime
 from .schemas import BranchScores, HeatmapKind, HeatmapSize
 
@@ -78,12 +78,15 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
 async def compute(model: LoadedModel, entry: Entry, inputs: Pixels, progress: Progress) -> Inference:
     """Queue → inference of one admitted picture's model input; leaves in `progress` how far it came, cancelled or not."""
     progress.stage = "queue"
+    entry.trace = progress.trace
     try:
         inference = await model.batcher.compute(entry, inputs)
     except asyncio.CancelledError:
         progress.stage = "inference" if entry.taken else "queue"
         raise
-    progress.seconds |= {"queue": inference.queue_seconds, "inference": inference.inference_seconds}
+    taken = entry.enqueued + inference.queue_seconds
+    progress.passed("queue", entry.enqueued, taken)
+    progress.passed("inference", taken, taken + inference.inference_seconds, inference.batch)
     return inference
 
 
@@ -96,6 +99,7 @@ def count(model: LoadedModel, probabilities: BranchScores, raw: BranchScores, an
             model.metrics.scores[branch].observe(probability)
     if anomalous:
         model.metrics.anomalous.inc()
+    progress.verdicts.append(Verdict(probabilities, anomalous))
     model.drift.add(probabilities, raw.joint >= score_threshold(model.metadata.threshold))
 
 

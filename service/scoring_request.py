@@ -25,7 +25,9 @@ def begin(request: Request, timeout_ms: int | None) -> Progress:
     """Start the request's clock, which metering finds as `request.state.progress`; raises DrainingError."""
     runtime = runtime_of(request)
     own_limit = runtime.settings.request_timeout_ms
-    request.state.progress = progress = Progress(min(timeout_ms or own_limit, own_limit) / 1000)
+    request.state.progress = progress = Progress(
+        min(timeout_ms or own_limit, own_limit) / 1000, trace=getattr(request.state, "trace", None)
+    )
     if runtime.draining:
         raise DrainingError("the service is shutting down: send the request to another one")
     return progress

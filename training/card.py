@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
-from service.model_format import ModelMetadata, score_threshold
+from service.model_format import ModelMetadata, Precision, score_threshold
 
 from .calibrate import expected_false_alarms
 from .files import write_beside, write_text
@@ -18,6 +18,11 @@ from .run_folder import RunCalibration, RunDescription
 
 CARD = "README.md"
 CALIBRATION_PLOT = "calibration.png"
+_ARITHMETIC: dict[Precision, str] = {
+    "fp32": "float32",
+    "fp16": "float16 in the networks, float32 in the scores",
+    "int8": "int8 in the networks' linear layers, else float32; calibrated and its threshold set on its own scores",
+}
 
 
 def write_card(
@@ -45,6 +50,7 @@ def _facts(metadata: ModelMetadata, description: RunDescription) -> Iterator[tup
     yield "Teacher", f"`{metadata.teacher.source}`{stand_in}; weights {metadata.teacher.sha256[:12]}"
     yield "Branches", " and ".join(metadata.branches)
     yield "Input", _input(metadata)
+    yield "Arithmetic", _ARITHMETIC[metadata.precision]
     with_defects = f", and {data.defects:,} labelled defects" if data.defects else ""
     yield (
         "Trained on",

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from service.model_format import Branch, ModelFormatError
+from service.model_format import Precision as ModelArithmetic
 
 from .cli_archive import archive
 from .cli_benchmark import Recipe, benchmark
@@ -32,6 +33,7 @@ Layout = StrEnum(
     ["mvtec", "mvtec-loco", "visa", "real-iad", "real-iad-single-view", "cifar10", "cifar100", "fmnist", "view", "folder"],
 )
 Precision = StrEnum("Precision", ["bf16", "fp16", "fp32"])
+ModelPrecision = StrEnum("ModelPrecision", ["fp32", "fp16", "int8"])
 BranchChoice = StrEnum("BranchChoice", ["both", "local", "semantic"])
 
 DataOption = Annotated[
@@ -160,13 +162,16 @@ def export(
     models: Annotated[Path, typer.Option(help="Model repository.")] = Path("models"),
     branch: Annotated[BranchChoice, typer.Option(help="Export one student alone.")] = BranchChoice.both,
     report: Annotated[Path | None, typer.Option(help="A report of 'evaluate', to go with the model.")] = None,
+    precision: Annotated[
+        ModelPrecision, typer.Option(help="Of the model's arithmetic: fp16 for GPUs, int8 for CPUs; checked, or refused.")
+    ] = ModelPrecision.fp32,
 ) -> None:
     """Write a finished run as the next version of a model: one ONNX file, checked against torch."""
     from .export import export_run
     from .run_folder import RunFolder
 
     branches: tuple[Branch, ...] = ("local", "semantic") if branch == BranchChoice.both else (cast(Branch, branch.value),)
-    file = export_run(RunFolder(run), name, models, branches, report)
+    file = export_run(RunFolder(run), name, models, branches, report, cast(ModelArithmetic, precision.value))
     Console().print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 

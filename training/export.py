@@ -19,19 +19,31 @@ import onnxruntime
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from service.model_format import INPUT, METADATA_KEY, MODEL_FILE, Branch, ModelMetadata, ModelName, Parity, Shape, versions
+from service.model_format import (
+    INPUT,
+    METADATA_KEY,
+    MODEL_FILE,
+    Branch,
+    ModelMetadata,
+    ModelName,
+    Parity,
+    Precision,
+    Shape,
+    versions,
+)
 
 from .calibrate import branch_calibration
 from .card import write_card
 from .errors import TrainingError
 from .graph import CalibratedGraph
 from .report import METRICS_FILE, PICTURES
+from .rounded_export import quantise, round_to_half
 from .run_folder import RunFolder
+from .stored_weights import store_half
 
 log = logging.getLogger(__name__)
 
 OPSET = 23  # the first with Attention as one operator
-HALF_MINIMUM = 1024  # elements from which storing in half precision is worth a node
 PARITY_BATCHES = (1, 2, 5)
 PARITY_TOLERANCE = 1e-4
 LICENCE = "Apache-2.0"
@@ -43,14 +55,15 @@ def export_run(
     models: Path,
     branches: Sequence[Branch] = ("local", "semantic"),
     report: Path | None = None,
+    precision: Precision = "fp32",
 ) -> Path:
     """Export a finished, calibrated run as the next version of model `name` under `models`; returns the new model file.
 
     Its model card lies beside it. `report` is the folder of an evaluation: its figures go into metadata and card, its pictures
     into the card.
 
-    Raises TrainingError where ONNX Runtime's scores differ from torch's by more than 1e-4 on held-out pictures at batch 1, 2
-    and 5; nothing is written then.
+    Raises TrainingError where ONNX Runtime's scores in float32 differ from torch's by more than 1e-4 on held-out pictures at
+    batch 1, 2 and 5, or rounding changes them too much (see rounded_export); nothing is written then.
     """
     try:
         TypeAdapter(ModelName).validate_python(name)  # before the work, not after it
@@ -58,6 +71,10 @@ def export_run(
         raise TrainingError(
             f"name '{name}' cannot be a model's: use 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit"
         ) from error
+    if precision == "int8" and report:
+        raise TrainingError(
+            f"the figures in {report} are not those of int8: leave --report out, and run 'duet-train evaluate' on the new file"
+        )
     description = run.description()
     metrics = read_metrics(report) if report else {}
     outcome = run.calibration() if len(branches) > 1 else branch_calibration(run, branches[0])
@@ -65,14 +82,18 @@ def export_run(
     with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
         file = Path(scratch) / MODEL_FILE
         write_graph(graph, description.settings.input_shape, file)
-        _store_half(file)
         parity = check_parity(graph, file, run.held_out())
+        if precision == "fp16":
+            round_to_half(file, run)
+        elif precision == "int8":
+            outcome = quantise(file, run, outcome)
         metadata = ModelMetadata(
             name=name,
             teacher=graph.raw.teacher.info,
             branches=graph.raw.branches,
             input_size=description.settings.input_size,
             tiles=description.settings.tiles,
+            precision=precision,
             calibration=outcome.calibration,
             threshold=outcome.threshold,
             alpha=outcome.alpha,
@@ -83,6 +104,7 @@ def export_run(
             licence=LICENCE,
         )
         model = onnx.load(file)
+        store_half(model)
         write_metadata(model, metadata)
         onnx.save(model, file)
         pictures = {name: title for name, title in PICTURES.items() if report and (report / name).is_file()}
@@ -111,30 +133,6 @@ def write_graph(graph: CalibratedGraph, shape: Shape, file: Path) -> None:
             external_data=False,
             verbose=False,
         )
-
-
-def _store_half(file: Path) -> None:
-    """Store weights that half precision holds exactly in half the bytes; a Cast restores them when the session is made.
-
-    The students' weights are rounded so (see RunFolder.raw_graph), the compact teacher's too. What is not exact stays float32.
-    """
-    model = onnx.load(file)
-    casts = []
-    for tensor in model.graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < HALF_MINIMUM:
-            continue
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if not np.array_equal(half.astype(np.float32), values):
-            continue
-        stored = f"{tensor.name}.half"
-        casts.append(onnx.helper.make_node("Cast", [stored], [tensor.name], to=onnx.TensorProto.FLOAT))
-        tensor.CopyFrom(onnx.numpy_helper.from_array(half, stored))
-    kept = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend(casts + kept)
-    onnx.save(model, file)
 
 
 def check_parity(graph: CalibratedGraph, file: Path, pictures: npt.NDArray[np.uint8]) -> Parity:

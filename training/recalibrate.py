@@ -17,6 +17,7 @@ from .calibrate import HeldOutScores, calibration_of
 from .data import GOOD, Sample
 from .errors import TrainingError
 from .export import publish, write_metadata
+from .model_constants import set_calibration
 from .progress import Progress
 from .run_folder import RunCalibration
 from .scorers import OnnxScorer
@@ -37,7 +38,7 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float) -> tuple[Pa
         raise TrainingError(f"{file} does not lie in a model repository: expected MODELS/{metadata.name}/VERSION/{MODEL_FILE}")
     good = [sample for sample in samples if sample.label == GOOD]
     outcome = calibration_of(_scores(scorer, good), alpha)
-    _set_constants(model, outcome.calibration, file)
+    set_calibration(model, outcome.calibration, file)
     write_metadata(
         model,
         metadata.model_copy(
@@ -70,22 +71,6 @@ def _scores(scorer: OnnxScorer, samples: Sequence[Sample]) -> HeldOutScores:
                 bar.advance()
     joined = {name: np.concatenate(parts).astype(np.float64) for name, parts in found.items()}
     return HeldOutScores(joined.get("local_score"), joined.get("semantic_score"), joined.get("map_maximum"))
-
-
-def _set_constants(model: onnx.ModelProto, calibration: Calibration, file: Path) -> None:
-    """Put tau and sigma where graph.Logit has them."""
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    branches: Mapping[str, Sigmoid | None] = {"local": calibration.local, "semantic": calibration.semantic}
-    for branch, sigmoid in branches.items():
-        if sigmoid is None:
-            continue
-        for name, value in (("tau", sigmoid.tau), ("sigma", sigmoid.sigma)):
-            stored = f"logits.{branch}.{name}"
-            if stored not in tensors:
-                raise TrainingError(
-                    f"{file} has no constant '{stored}': it is too old; export its run anew with 'duet-train export'"
-                )
-            tensors[stored].CopyFrom(onnx.numpy_helper.from_array(np.array(value, dtype=np.float32), stored))
 
 
 def _check(file: Path, calibration: Calibration, sample: Sample) -> None:

@@ -9,6 +9,7 @@ distance, with the shrinkage of Ledoit and Wolf, 2004, that makes it good for fe
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from sklearn.covariance import ledoit_wolf
@@ -53,7 +54,11 @@ def fit_whitening(teacher: Teacher, encoder: EncoderStudent, tiles: StoredTiles)
     for start in range(0, len(numbers), BATCH):
         images = normalise(torch.from_numpy(tiles[numbers[start : start + BATCH]]))
         found.append(residuals(encoder.targets(teacher(images)), encoder(images)))
-    errors = torch.cat(found).double().numpy()
+    return whitening_of(torch.cat(found).double().numpy())
+
+
+def whitening_of(errors: npt.NDArray[np.float64]) -> Whitening:
+    """The whitening of residuals [M, taught * d] of good tiles."""
     mean = errors.mean(axis=0)
     covariance, _ = ledoit_wolf(errors - mean, assume_centered=True)
     variance = max(float(np.trace(covariance)) / len(mean), 1e-12)

@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..calls import DEFAULT_URL, checked_url
+from ..calls import DEFAULT_IN_FLIGHT, DEFAULT_URL, checked_url
 from .frame import Judgement, Labels
 from .sinks.broker import Broker
 from .sources import Source
@@ -97,7 +97,9 @@ def _common() -> argparse.ArgumentParser:
     service.add_argument("--api-key-file", type=_secret, metavar="FILE", help="file that holds the API key")
     service.add_argument("--model", help="model that scores; the service's default if absent")
     service.add_argument("--threshold", type=_share, help="joint probability from which a part is bad; the model's if absent")
-    service.add_argument("--in-flight", type=_positive, default=8, metavar="N", help="requests at a time (%(default)s)")
+    service.add_argument(
+        "--in-flight", type=_positive, default=DEFAULT_IN_FLIGHT, metavar="N", help="requests at a time (%(default)s)"
+    )
 
     labels = common.add_argument_group("labels")
     labels.add_argument("--camera", type=_name, default="camera", help="name of this camera (%(default)s)")
@@ -152,7 +154,7 @@ def _add_sources(sources: argparse._SubParsersAction[argparse.ArgumentParser], c
 
     camera = add("camera", "a USB, V4L2 or RTSP camera, through OpenCV")
     camera.add_argument("device", help="its number, its path, or rtsp://…")
-    camera.add_argument("--rate", type=_rate, help="frames a second; all that the camera gives if absent")
+    camera.add_argument("--rate", type=_rate, help="frames a second; as many as can be written if absent")
 
     genicam = add("genicam", "a GigE Vision or USB3 Vision camera, through GenTL")
     genicam.add_argument("producer", type=Path, help="the maker's GenTL producer, a .cti file")

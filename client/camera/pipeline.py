@@ -128,7 +128,7 @@ class Pipeline:
 
 
 def _sink_makers(options: Options, command_failed: Callable[[], None]) -> Iterator[tuple[str, Callable[[], Sink]]]:
-    """Name and maker of each sink that is asked for; without any, the console keeps the spool from filling."""
+    """Name and maker of each sink that is asked for."""
     jsonl, csv, webhook, mqtt, command = options.jsonl, options.csv, options.webhook, options.mqtt, options.on_verdict
     if not options.quiet:
         yield Console.name, Console

@@ -135,6 +135,9 @@ class Sender:
             entry.task.add_done_callback(lambda _: self._wake.set())
             self._window.append(entry)
             self._last = frame.sequence
+        if len(self._answered) > self._spool.frames + self._limit:  # some were dropped from the full spool
+            oldest = self._window[0].frame.sequence if self._window else self._last
+            self._answered = {sequence for sequence in self._answered if sequence >= oldest}
 
     def _give_fail_safe_verdicts(self) -> None:
         """For frames whose time has passed, whether in flight or still waiting. Scores that are there already go first."""

@@ -199,6 +199,23 @@ def service_dashboard() -> Dashboard:
                 [query('max by (instance) (process_open_fds{job=~".*duet.*"})', "{{instance}}")],
             )
         )
+        .with_row(Row("Models"))
+        .with_panel(
+            facts(
+                "Models that serve",
+                "One line a version.",
+                f"duet_model_info{_MODEL}",
+                {
+                    "instance": "Instance",
+                    "model": "Model",
+                    "version": "Version",
+                    "provider": "Computes on",
+                    "teacher": "Teacher",
+                    "sha256": "SHA-256 of the file",
+                },
+            )
+        )
+        .with_row(Row("GPU"))
         .with_panel(
             lines(
                 "GPU memory",
@@ -219,22 +236,6 @@ def service_dashboard() -> Dashboard:
                 [query("max by (instance, device) (duet_gpu_utilization_ratio)", "{{instance}} {{device}}")],
                 width=12,
                 largest=1,
-            )
-        )
-        .with_row(Row("Models"))
-        .with_panel(
-            facts(
-                "Models that serve",
-                "One line a version.",
-                f"duet_model_info{_MODEL}",
-                {
-                    "instance": "Instance",
-                    "model": "Model",
-                    "version": "Version",
-                    "provider": "Computes on",
-                    "teacher": "Teacher",
-                    "sha256": "SHA-256 of the file",
-                },
             )
         )
     )

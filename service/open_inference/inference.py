@@ -22,7 +22,7 @@ async def infer(runtime: Runtime, model: LoadedModel, pictures: Sequence[Picture
 
     Raises what `score_image` raises. The first picture to fail takes the others out of the queue.
     """
-    parts = [Progress(progress.limit, progress.started, stage="decode") for _ in pictures]
+    parts = [progress.of_image() for _ in pictures]
     with contextlib.ExitStack() as places:
         entries = [places.enter_context(model.batcher.admit(progress.deadline)) for _ in pictures]
         try:

@@ -21,7 +21,7 @@ router = APIRouter(tags=["results"])
 _HEARTBEAT = 15.0  # seconds: proxies close what is silent for longer
 _GLANCE = 0.5  # seconds between looks at whether the service is shutting down
 _RETRY_MS = 2000
-_STREAM = {"schema": {"type": "string", "description": "Events `service`, once, and `result`, whose data are JSON."}}
+_STREAM = {"schema": {"type": "string", "description": "Events `service`, `earlier` and `result`, whose data are JSON."}}
 
 
 @router.get(
@@ -40,7 +40,7 @@ async def events(
     verdict: Annotated[Literal["good", "anomalous"] | Absent, Query(description="results of this verdict alone")] = None,
     pictures: Annotated[bool, Query(description="with a small picture and heatmap each")] = False,
 ) -> StreamingResponse:
-    """First `event: service`, then the last 200 results without pictures, then each new one, as `event: result`.
+    """First `event: service`, then the last 200 results without pictures as `event: earlier`, then new ones as `event: result`.
 
     Their data are JSON; `id:` counts results from the start of the service. A listener that falls 64 results behind is let go,
     and a comment every 15 s keeps the connection. Small pictures are made only while somebody listens for them.
@@ -62,12 +62,12 @@ async def _stream(
         service = ServiceEvent(archive=runtime.archive is not None)
         yield f"retry: {_RETRY_MS}\nevent: service\ndata: {service.model_dump_json()}\n\n".encode()
         for event in history:
-            yield _result(event.number, event.model_dump_json().encode())
+            yield _event(b"earlier", event.number, event.model_dump_json().encode())
         last_sent = time.monotonic()
         while not (listener.lost or runtime.draining):
             result = await listener.next(_GLANCE)
             if result is not None:
-                yield _result(*result)
+                yield _event(b"result", *result)
             elif time.monotonic() - last_sent >= _HEARTBEAT:
                 yield b": still here\n\n"
             else:
@@ -75,5 +75,5 @@ async def _stream(
             last_sent = time.monotonic()
 
 
-def _result(number: int, content: bytes) -> bytes:
-    return b"id: %d\nevent: result\ndata: %b\n\n" % (number, content)
+def _event(name: bytes, number: int, content: bytes) -> bytes:
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (number, name, content)

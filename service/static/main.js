@@ -1,6 +1,7 @@
 // The page: what happens when a result arrives, a picture is given, or a key is pressed.
 
 import { cameraRuns, labelCamera, stopCamera, takePicture, toggleCamera } from './camera.js';
+import { bindKeys, describeKeys } from './keyboard.js';
 import { announce, showChecking, showError, showNothing, showResult } from './panel.js';
 import { Results } from './results.js';
 import { key, listen, models, scorePicture, sendFeedback, setKey } from './service.js';
@@ -10,11 +11,10 @@ import { forgetTiles, heatOf, revealTile, showWall, smallPicture } from './wall.
 import { showStrip } from './strip.js';
 
 const DEFECT_STAYS_MS = 2000; // on the stage while the line runs on
-const FRESH_MS = 15000; // what is older, told of again after a connection, is no verdict of now
 
 const element = (id) => document.getElementById(id);
 const results = new Results();
-const page = { chosen: null, following: true, paused: null, holdUntil: 0, archive: false, connection: 'connecting', failed: null, drawing: false };
+const page = { chosen: null, following: true, paused: null, holdUntil: 0, afterHold: null, archive: false, connection: 'connecting', failed: null, drawing: false };
 let stopListening = () => {};
 
 const wanted = () => ({ model: element('filter-model').value, line: element('filter-line').value, verdict: element('filter-verdict').value });
@@ -78,14 +78,23 @@ function follow(on) {
   if (on && newest) show(newest);
 }
 
+const follows = () => page.following && page.paused === null && !cameraRuns();
+
+/** A new result goes on the stage, unless a defect has not been there for long enough: then the newest follows it. */
 function arrived(result) {
-  const fresh = results.add(result);
-  const free = page.following && page.paused === null && !cameraRuns() && Date.now() - Date.parse(result.time) < FRESH_MS;
-  if (fresh && free && results.list(wanted())[0]?.id === result.id && (result.anomalous || Date.now() >= page.holdUntil)) {
+  results.add(result);
+  refresh();
+  const left = page.holdUntil - Date.now();
+  if (!follows() || results.list(wanted())[0]?.id !== result.id) return;
+  if (result.anomalous || left <= 0) {
     page.holdUntil = result.anomalous ? Date.now() + DEFECT_STAYS_MS : 0;
     show(results.get(result.id));
+  } else {
+    page.afterHold ??= setTimeout(() => {
+      page.afterHold = null;
+      if (follows()) follow(true);
+    }, left);
   }
-  refresh();
 }
 
 /** Score pictures that somebody gave, one after the other, so that each is seen. */
@@ -189,6 +198,10 @@ function connect() {
       page.archive = archive;
       showFeedback(results.get(page.chosen) ?? null);
     },
+    earlier: (result) => {
+      results.add(result);
+      refresh();
+    },
     result: arrived,
     state: showConnection,
   });
@@ -212,8 +225,8 @@ const shortcuts = {
   o: ['keyOpen', () => element('files').click()],
   c: ['keyCamera', camera],
   Enter: ['keyShoot', shoot],
-  ArrowLeft: ['keyMove', () => move(-1)],
-  ArrowRight: ['keyMove', () => move(1)],
+  ArrowLeft: ['keyNewer', () => move(-1)],
+  ArrowRight: ['keyOlder', () => move(1)],
   ' ': ['keyPause', pause],
   f: ['keyFollow', () => follow(!page.following)],
   h: ['keyHeat', toggleHeat],
@@ -221,24 +234,12 @@ const shortcuts = {
   b: ['keyBad', () => label('bad')],
   '?': ['keyboard', () => element('help-dialog').showModal()],
 };
-const KEY_NAMES = { ArrowLeft: '← →', ' ': '␣', Enter: '⏎' };
-
-function showShortcuts() {
-  const rows = Object.entries(shortcuts).filter(([name]) => name !== 'ArrowRight').map(([name, [what]]) => {
-    const row = document.createElement('div');
-    const term = document.createElement('dt');
-    term.append(Object.assign(document.createElement('kbd'), { textContent: KEY_NAMES[name] ?? name.toUpperCase() }));
-    row.append(term, Object.assign(document.createElement('dd'), { textContent: text(what) }));
-    return row;
-  });
-  element('shortcuts').replaceChildren(...rows);
-}
-
 /** Everything that holds a text, in the chosen language. */
 function showTexts() {
   translate();
   labelCamera();
-  showShortcuts();
+  describeKeys(shortcuts);
+  element('canvas').ariaLabel = text('view');
   forgetTiles();
   for (const id of ['filter-model', 'filter-line']) element(id).replaceChildren();
   showConnection(page.connection);
@@ -248,12 +249,6 @@ function showTexts() {
   else showNothing();
   refresh();
 }
-
-/** Whether a control that has the focus does something with a key itself. */
-const hasUseFor = (control, key) =>
-  control.matches('select, input[type=password]') ||
-  (control.matches('button') && [' ', 'Enter'].includes(key)) ||
-  (control.matches('input') && key.startsWith('Arrow'));
 
 const pictures = (list) => [...list].filter((file) => file.type.startsWith('image/') || /\.tiff?$/i.test(file.name));
 
@@ -273,13 +268,7 @@ document.addEventListener('paste', ({ clipboardData }) => {
   const found = pictures(clipboardData.files);
   if (found.length) check(found);
 });
-document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]') || hasUseFor(event.target, event.key)) return;
-  const shortcut = shortcuts[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (!shortcut) return;
-  event.preventDefault();
-  shortcut[1]();
-});
+bindKeys(shortcuts);
 element('camera').addEventListener('click', camera);
 element('shoot').addEventListener('click', shoot);
 element('follow').addEventListener('click', () => follow(!page.following));

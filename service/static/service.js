@@ -42,7 +42,7 @@ export const sendFeedback = (id, label) => ask('/feedback', { method: 'POST', bo
 
 /**
  * Listen for results until `stop` is called; comes back by itself. EventSource could not send a key.
- * `on` has `service`, `result` and `state`, the last one given 'live', 'offline' or 'locked'.
+ * `on` has `service`, `earlier`, `result` and `state`, the last one given 'live', 'offline' or 'locked'.
  */
 export function listen(on) {
   const stopping = new AbortController();

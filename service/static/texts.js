@@ -21,7 +21,7 @@ const TEXTS = {
     whatIfNone: '{value}: none of the last {all} would change', whatIfFlips: '{value}: {count} of the last {all} would change',
     whatIfKinds: '{good} to good, {bad} to defect', reset: 'Back', strip: 'Overall score of the last {all} results',
     view: 'Picture of the result, with its heatmap', unreachable: 'The service cannot be reached.',
-    keyOpen: 'Open pictures', keyCamera: 'Camera on or off', keyShoot: 'Take picture', keyMove: 'Newer, older result',
+    keyOpen: 'Open pictures', keyCamera: 'Camera on or off', keyShoot: 'Take picture', keyNewer: 'Newer result', keyOlder: 'Older result',
     keyPause: 'Pause or resume', keyFollow: 'Follow the line', keyHeat: 'Heatmap on or off', keyGood: 'Label good', keyBad: 'Label bad',
   },
   de: {
@@ -44,7 +44,7 @@ const TEXTS = {
     whatIfNone: '{value}: keines der letzten {all} würde kippen', whatIfFlips: '{value}: {count} der letzten {all} würden kippen',
     whatIfKinds: '{good} zu gut, {bad} zu Fehler', reset: 'Zurück', strip: 'Gesamtwert der letzten {all} Ergebnisse',
     view: 'Bild des Ergebnisses mit Wärmebild', unreachable: 'Der Dienst ist nicht erreichbar.',
-    keyOpen: 'Bilder öffnen', keyCamera: 'Kamera an oder aus', keyShoot: 'Aufnehmen', keyMove: 'Neueres, älteres Ergebnis',
+    keyOpen: 'Bilder öffnen', keyCamera: 'Kamera an oder aus', keyShoot: 'Aufnehmen', keyNewer: 'Neueres Ergebnis', keyOlder: 'Älteres Ergebnis',
     keyPause: 'Anhalten oder weiter', keyFollow: 'Linie folgen', keyHeat: 'Wärmebild an oder aus', keyGood: 'Als gut melden', keyBad: 'Als schlecht melden',
   },
   zh: {
@@ -67,7 +67,7 @@ const TEXTS = {
     whatIfNone: '{value}：最近 {all} 件判定不变', whatIfFlips: '{value}：最近 {all} 件中 {count} 件判定改变',
     whatIfKinds: '{good} 件变为合格，{bad} 件变为缺陷', reset: '还原', strip: '最近 {all} 件的综合得分',
     view: '结果图片及热力图', unreachable: '无法连接服务。',
-    keyOpen: '打开图片', keyCamera: '打开或关闭摄像头', keyShoot: '拍照', keyMove: '较新、较旧的结果',
+    keyOpen: '打开图片', keyCamera: '打开或关闭摄像头', keyShoot: '拍照', keyNewer: '较新的结果', keyOlder: '较旧的结果',
     keyPause: '暂停或继续', keyFollow: '跟随产线', keyHeat: '显示或隐藏热力图', keyGood: '标记为良品', keyBad: '标记为不良品',
   },
 };

@@ -1,7 +1,7 @@
 // The picture on its canvas: heat above it, a ring where it is hottest, the value under a click.
 
 import { valueAt } from './heat.js';
-import { score, text } from './texts.js';
+import { score } from './texts.js';
 
 const A_SPOT = 0.2; // of the picture: where more is hot, a ring around one point would mislead
 
@@ -23,7 +23,6 @@ export function showPicture(picture, heat, { marked = false, missing = false, as
   view.toggleAttribute('data-filled', Boolean(picture));
   view.toggleAttribute('data-missing', !picture && missing);
   opacity.disabled = !heat;
-  canvas.ariaLabel = text('view');
   draw();
 }
 

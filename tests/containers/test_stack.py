@@ -123,3 +123,8 @@ def test_stops_in_time_and_comes_back() -> None:
     assert compose("restart", "duet").returncode == 0
     wait_until(is_ready, "not ready after a restart")
     assert "Traceback" not in compose("logs", "duet").stdout
+
+
+def test_the_archive_can_be_written() -> None:
+    written = in_container("duet", "python", "-c", "import tempfile; tempfile.TemporaryFile(dir='/archive').write(b'1')")
+    assert written.returncode == 0, written.stderr

@@ -69,10 +69,11 @@ def _pictures(acquirer: Any, stop: threading.Event) -> Iterator[Frame]:
         buffer = acquirer.try_fetch(timeout=_FETCH)
         if buffer is None:
             continue
+        taken = time.time()
         with buffer:
             component = buffer.payload.components[0]
             picture = _png(component)
-        yield Frame(picture, time.time())
+        yield Frame(picture, taken)
 
 
 def _png(component: Any) -> bytes:

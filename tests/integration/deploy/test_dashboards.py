@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import pynvml
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -122,16 +124,34 @@ def test_json_is_what_the_sources_make(path: Path) -> None:
     assert path.read_text() == files()[path], "run `make generated`"
 
 
+def lost(given: Any, read: Any, place: str = "") -> Iterator[str]:
+    """The places of what was given and not read."""
+    if isinstance(given, dict):
+        for name, value in given.items():
+            yield from lost(value, read.get(name), f"{place}/{name}")
+    elif isinstance(given, list) and len(given) == len(read):
+        for index, value in enumerate(given):
+            yield from lost(value, read[index], f"{place}/{index}")
+    elif given != read:
+        yield place
+
+
 @pytest.mark.parametrize("board", DASHBOARDS)
 def test_json_is_of_grafanas_schema(board: str) -> None:
-    """The SDK, made from Grafana's schema, reads all of it: what it would not know of would be gone."""
-    read = Dashboard.from_json(DASHBOARDS[board])
-    assert [panel["title"] for panel in DASHBOARDS[board]["panels"]] == [panel.title for panel in read.panels or []]
-    assert set(DASHBOARDS[board]) <= set(read.to_json())
+    """The SDK is made from Grafana's schema: what that does not have is gone once it has read a dashboard."""
+    register_default_plugins()
+
+    def through_the_sdk(given: dict[str, Any]) -> Any:
+        return json.loads(JSONEncoder().encode(Dashboard.from_json(given)))
+
+    given = DASHBOARDS[board]
+    assert list(lost(given, through_the_sdk(given))) == []
+    misspelt = json.loads(json.dumps(given).replace('"description"', '"descripton"'))
+    assert list(lost(misspelt, through_the_sdk(misspelt)))
 
 
-@pytest.mark.parametrize(("board", "panel"), PANELS, ids=[f"{board}: {panel['title']}" for board, panel in PANELS])
-def test_panel_says_what_it_shows(board: str, panel: dict[str, Any]) -> None:
+@pytest.mark.parametrize("panel", [panel for _, panel in PANELS], ids=[f"{board}: {panel['title']}" for board, panel in PANELS])
+def test_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
     shown = panel["fieldConfig"]["defaults"]
     assert panel["title"]
     assert panel["description"].endswith(".")
@@ -141,7 +161,6 @@ def test_panel_says_what_it_shows(board: str, panel: dict[str, Any]) -> None:
     if panel["type"] == "timeseries":
         assert panel["options"]["legend"]["showLegend"]
         assert all(target["legendFormat"] for target in panel["targets"])
-    assert board in ("line", "service")
 
 
 @pytest.mark.parametrize(("board", "title", "target"), QUERIES, ids=[f"{b}: {t} {q['refId']}" for b, t, q in QUERIES])

@@ -103,10 +103,12 @@ def test_listeners_choose_and_get_the_last_results_first(service: ServiceProcess
     for result_id, line, picture in (("h-1", "8", grey()), ("h-2", "8", spotted()), ("h-3", "9", spotted())):
         post(service, encode(picture), result_id, line=line)
     with listening(service, line="8", verdict="anomalous", pictures="true") as events:
-        assert next(events)[1]["id"] == "h-2"
+        name, data = next(events)
+        assert (name, data["id"]) == ("earlier", "h-2")
         post(service, encode(spotted()), "h-4", line="9")
         post(service, encode(spotted()), "h-5", line="8")
-        assert next(events)[1]["id"] == "h-5"
+        name, data = next(events)
+        assert (name, data["id"]) == ("result", "h-5")
 
 
 @pytest.mark.parametrize("line", [b"\xff\xfe", b"x" * 5000, b"\xc2\x85", "点检线".encode()])

@@ -64,7 +64,7 @@ def test_nothing_is_published_beyond_this_machine_unasked(services: dict[str, An
 
 
 def test_a_folder_of_models_takes_the_place_of_the_volume() -> None:
-    [mount] = resolved("docker-compose.yml", MODEL_FOLDER="./models")["services"]["duet"]["volumes"]
+    mount, _ = resolved("docker-compose.yml", MODEL_FOLDER="./models")["services"]["duet"]["volumes"]
     assert (mount["type"], mount["source"], mount["target"], mount["read_only"]) == ("bind", f"{ROOT}/models", "/models", True)
 
 
@@ -75,6 +75,7 @@ def test_the_gpu_file_reserves_a_gpu_and_requires_it() -> None:
         assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", 1, ["gpu"])
         assert services[name]["build"]["args"]["RUNTIME"] == "gpu"
     assert services["duet"]["environment"]["DUET_REQUIRE_CUDA"] == "true"
+    assert services["duet"]["environment"]["DUET_PROVIDERS"].startswith("cuda")
 
 
 def test_settings_are_known(services: dict[str, Any]) -> None:
@@ -99,15 +100,14 @@ def test_image_tells_the_projects_version() -> None:
     assert f'org.opencontainers.image.version="{project["version"]}"' in (ROOT / "Dockerfile").read_text()
 
 
-def test_training_has_the_run_time_of_the_service() -> None:
-    """The trainer installs its lock file over the service's: what they share must be pinned alike."""
+@pytest.mark.parametrize("name", ["training.txt", "cpu.txt", "gpu.txt", "camera.txt"])
+def test_lock_files_agree(name: str) -> None:
+    """What is tested is what an image holds, and the trainer installs over the service's run time."""
+    tested, locked = pins("dev.txt"), pins(name)
+    assert len(locked) > 20
+    assert {package: tested.get(package, version) for package, version in locked.items()} == locked
 
-    def pins(name: str) -> dict[str, str]:
-        lines = (ROOT / "requirements" / name).read_text().splitlines()
-        return dict(re.match(r"([\w-]+)==([^ ;]+)", line).groups() for line in lines if "==" in line and line[0] not in "# ")  # type: ignore[union-attr]
 
-    training, cpu, gpu = pins("training.txt"), pins("cpu.txt"), pins("gpu.txt")
-    for runtime in (cpu, gpu):
-        assert {name: pin for name, pin in runtime.items() if name in training} == {
-            name: training[name] for name in runtime if name in training
-        }
+def pins(name: str) -> dict[str, str]:
+    """Package and version of each line of a lock file."""
+    return dict(re.findall(r"^([\w-]+)==([^ ;\n]+)", (ROOT / "requirements" / name).read_text(), re.MULTILINE))

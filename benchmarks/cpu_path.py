@@ -1,0 +1,215 @@
+"""What can compute a model on the CPU, how fast, and what it does to the scores.
+
+    python -m benchmarks.cpu_path speed models/demo/1/model.onnx --good runs/parts
+    python -m benchmarks.cpu_path speed --width 384 --input-size 224 --encoder-depth 12
+    python -m benchmarks.cpu_path scores models/demo/1/model.onnx --good runs/parts --data runs/parts --layout mvtec
+
+`speed` times ONNX Runtime and OpenVINO in float32, bfloat16 (where the CPU has it) and int8, in turns, against ONNX Runtime's
+float32 of the same turn. `scores` measures a model file in all of them on a labelled test split. bfloat16 is emulated where the
+CPU has none: every float tensor is rounded after each operator, which is a little more than OpenVINO rounds.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import typer
+from onnx import TensorProto
+from rich.console import Console
+from rich.table import Table
+
+from service.images import model_input
+from service.model_format import INPUT, parse_metadata, score_threshold
+from service.onnx_session import NAMES, OnnxSession
+from service.openvino_session import OpenVinoSession, has_bfloat16
+from service.session import Session
+from training.data import GOOD, Sample, Source, load_samples, load_sources
+from training.export import write_graph
+from training.int8 import to_int8
+from training.metrics import image_auroc
+from training.stored_weights import restore
+
+from .merged_graph import random_graph, random_teacher
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+Pixels = npt.NDArray[np.uint8]
+BATCH = 8
+RANGES = 64  # good pictures that int8 takes its ranges from
+SCORES = ("local_score", "semantic_score", "joint_score")
+
+
+@app.command()
+def speed(
+    model: Annotated[Path | None, typer.Argument(help="A model file; else one with random weights is made.")] = None,
+    good: Annotated[
+        Path | None, typer.Option(help="Good pictures of MODEL, in MVTec's layout, that int8 is calibrated on.")
+    ] = None,
+    width: Annotated[int, typer.Option(help="Of the random networks; 384 is ViT-S.")] = 384,
+    input_size: Annotated[int, typer.Option(help="Of the random networks.")] = 224,
+    encoder_depth: Annotated[int, typer.Option(help="Of the random encoder student.")] = 12,
+    batch: Annotated[list[int] | None, typer.Option(help="Pictures together; repeat it. 1 and 8 if absent.")] = None,
+    rounds: Annotated[int, typer.Option(help="Turns.")] = 15,
+    output: Annotated[Path | None, typer.Option(help="JSON file for the figures.")] = None,
+) -> None:
+    """Milliseconds an image, and the ratio to ONNX Runtime in float32: median and quartiles over the turns."""
+    with tempfile.TemporaryDirectory(prefix="duet-cpu-path-") as scratch:
+        file = model or Path(scratch) / "random.onnx"
+        if model is None:
+            write_graph(random_graph(random_teacher(width, input_size), encoder_depth), (input_size, input_size), file)
+        shape = OnnxSession(file, [(NAMES["cpu"], {})]).inputs[INPUT].shape[1:3]
+        size = int(shape[0] or 0)
+        pictures = _good(good, size) if good else _noise(BATCH, size)
+        sessions = {
+            name: session for name, session in _sessions(file, pictures, Path(scratch)).items() if "emulated" not in name
+        }
+        figures: dict[str, dict[str, list[float]]] = {}
+        for count in batch or [1, BATCH]:
+            chosen = pictures[np.arange(count) % len(pictures)]
+            times = _times(sessions, chosen, rounds)
+            figures[str(count)] = times
+            Console(width=140).print(
+                _speed_table(times, f"{model or f'random weights, width {width}, {size} px'}, batch {count}")
+            )
+    if output:
+        output.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+@app.command()
+def scores(
+    model: Annotated[Path, typer.Argument()],
+    good: Annotated[Path, typer.Option(help="Good pictures, in MVTec's layout, that int8 is calibrated on.")],
+    data: Annotated[Path, typer.Option(help="A labelled test split.")],
+    layout: Annotated[str, typer.Option()] = "mvtec",
+    normal: Annotated[list[str] | None, typer.Option(help="A normal class; repeat it. Those of the model if absent.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Every n-th picture.")] = 1,
+) -> None:
+    """AUROC, the largest change of each score, and the verdicts that change, against ONNX Runtime in float32."""
+    with tempfile.TemporaryDirectory(prefix="duet-cpu-path-") as scratch:
+        reference = OnnxSession(model, [(NAMES["cpu"], {})])
+        metadata = parse_metadata(reference.properties, model)
+        source = Source(layout, data)
+        samples = load_sources([source], "test", normal or source.claimed(metadata.training_data.normal))[::every]
+        labels = np.array([sample.label for sample in samples])
+        found = {
+            name: _scores(session, samples, metadata.input_size)
+            for name, session in _sessions(model, _good(good, metadata.input_size), Path(scratch)).items()
+        }
+    limit = score_threshold(metadata.threshold)
+    first = next(iter(found.values()))
+    table = Table(
+        "", *(f"AUROC {name}" for name in SCORES), *(f"change of {name}" for name in SCORES), "verdicts changed",
+        "false alarms", title=f"{model} on {len(samples)} pictures of {data}",
+    )  # fmt: skip
+    for name, values in found.items():
+        anomalous = values["joint_score"] >= limit
+        table.add_row(
+            name,
+            *(f"{100 * image_auroc(values[score], labels):.2f}" for score in SCORES),
+            *(f"{np.abs(values[score] - first[score]).max():.2g}" for score in SCORES),
+            f"{int((anomalous != (first['joint_score'] >= limit)).sum())}",
+            f"{int(anomalous[labels == GOOD].sum())} of {int((labels == GOOD).sum())}",
+        )
+    Console(width=160).print(table)
+
+
+def _sessions(file: Path, pictures: Pixels, scratch: Path) -> dict[str, Session]:
+    """Everything that can compute the file here; ONNX Runtime in float32 first."""
+    model = onnx.load(file)
+    restore(model)
+    int8, bf16 = scratch / "int8.onnx", scratch / "bf16.onnx"
+    onnx.save(to_int8(model, pictures, BATCH), int8)
+    cpu = [(NAMES["cpu"], dict[str, str]())]
+    sessions: dict[str, Session] = {"ONNX Runtime float32": OnnxSession(file, cpu), "ONNX Runtime int8": OnnxSession(int8, cpu)}
+    sessions["OpenVINO float32"] = OpenVinoSession(file, "openvino")
+    if has_bfloat16():
+        sessions["OpenVINO bfloat16"] = OpenVinoSession(file, "openvino-bf16")
+    else:
+        onnx.save(_rounding(model), bf16)
+        sessions["bfloat16, emulated"] = OnnxSession(bf16, cpu)
+    sessions["OpenVINO int8"] = OpenVinoSession(int8, "openvino")
+    return sessions
+
+
+def _rounding(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The float32 graph with every float tensor but the graph's outputs rounded to bfloat16."""
+    types = {
+        value.name: value.type.tensor_type.elem_type for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+    }
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        for index, name in enumerate(node.output):
+            if types.get(name) == TensorProto.FLOAT:
+                node.output[index] = f"{name}.exact"
+                nodes.append(onnx.helper.make_node("Cast", [f"{name}.exact"], [f"{name}.bf16"], to=TensorProto.BFLOAT16))
+                nodes.append(onnx.helper.make_node("Cast", [f"{name}.bf16"], [name], to=TensorProto.FLOAT))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype == np.float32:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(_bfloat16(values), tensor.name))
+    return model
+
+
+def _bfloat16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """To the nearest bfloat16, ties to even."""
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return rounded.astype(np.uint32).view(np.float32).reshape(values.shape)
+
+
+def _times(sessions: dict[str, Session], pictures: Pixels, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds an image in each turn, by what computes; the order within a turn is shuffled."""
+    for session in sessions.values():
+        session.compute(pictures)
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    rng = np.random.default_rng(0)
+    for _ in range(rounds):
+        for name in rng.permutation(list(sessions)):
+            started = time.perf_counter()
+            sessions[name].compute(pictures)
+            times[name].append((time.perf_counter() - started) * 1000 / len(pictures))
+    return times
+
+
+def _speed_table(times: dict[str, list[float]], title: str) -> Table:
+    table = Table(
+        "", "ms an image", "times as fast", "quartiles", title=f"{title}; {platform.processor() or platform.machine()}"
+    )
+    reference = np.array(next(iter(times.values())))
+    for name, values in times.items():
+        ratios = reference / np.array(values)
+        low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+        table.add_row(name, f"{np.median(values):.1f}", f"{middle:.2f}", f"{low:.2f} to {high:.2f}")
+    return table
+
+
+def _scores(session: Session, samples: list[Sample], size: int) -> dict[str, npt.NDArray[np.float32]]:
+    parts = [
+        session.compute(np.stack([model_input(sample.pixels(), (size, size)) for sample in samples[start : start + BATCH]]))
+        for start in range(0, len(samples), BATCH)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in SCORES}
+
+
+def _good(folder: Path, size: int) -> Pixels:
+    samples = load_samples("mvtec", folder, "train")
+    chosen = np.linspace(0, len(samples) - 1, min(len(samples), RANGES)).astype(int)
+    return np.stack([model_input(samples[index].pixels(), (size, size)) for index in chosen])
+
+
+def _noise(count: int, size: int) -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+if __name__ == "__main__":
+    app()

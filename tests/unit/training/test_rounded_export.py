@@ -1,0 +1,202 @@
+"""Exports in fp16 and int8: near the float32 one, computed as they say, and never there when they lose too much."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from service.engine import load_engines
+from service.images import resize_square
+from service.model_format import Precision, score_threshold
+from service.providers import EngineOptions
+from service.settings import Provider
+from training import export, rounded_export
+from training.data import Sample
+from training.errors import TrainingError
+from training.export import export_run
+from training.graph import CalibratedGraph
+from training.linear_layers import linear_layers
+from training.recalibrate import recalibrate
+from training.run_folder import RunFolder
+from training.stored_weights import restore, store_half
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def pictures(good_pictures: Callable[[int, int], Pixels]) -> list[Pixels]:
+    """Five pictures that nobody has seen, the last of noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (1, 48, 48, 3), dtype=np.uint8)
+    return [resize_square(picture, 56) for picture in np.concatenate((good_pictures(4, 9), noise))]
+
+
+@pytest.fixture
+def rounded(
+    monkeypatch: pytest.MonkeyPatch, exported: Path, finished_run: RunFolder, tmp_path: Path
+) -> Callable[[Precision], Path]:
+    """Export the finished run in a precision; torch's exporter takes long, and has made the float32 graph before."""
+
+    def copy(_graph: CalibratedGraph, _shape: object, file: Path) -> None:
+        shutil.copyfile(exported, file)
+
+    monkeypatch.setattr(export, "write_graph", copy)
+    # random weights round worse than trained ones do
+    monkeypatch.setattr(rounded_export, "HALF_TOLERANCE", 0.2)
+    monkeypatch.setattr(rounded_export, "AUROC_LOST", 0.1)
+    return lambda precision: export_run(finished_run, "rounded", tmp_path / "models", precision=precision)
+
+
+def run(file: Path, pictures: list[Pixels], provider: Provider = "cpu") -> dict[str, npt.NDArray[np.float32]]:
+    (engine,) = load_engines(file, EngineOptions(providers=(provider,), intra_op_threads=1, max_batch_size=len(pictures)))
+    assert engine.provider == provider
+    return engine.run(pictures)
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+def test_fp16_scores_are_near_those_of_float32(
+    rounded: Callable[[Precision], Path], exported: Path, pictures: list[Pixels], provider: Provider
+) -> None:
+    """OpenVINO computes it in float32, as the CPU has no other: it has to read it all the same."""
+    file = rounded("fp16")
+    expected, found = run(exported, pictures), run(file, pictures, provider)
+    assert {values.dtype for values in found.values()} == {np.dtype(np.float32)}
+    for name, tolerance in (("local_score", 5e-3), ("anomaly_map", 5e-3), ("semantic_score", 5e-2)):
+        np.testing.assert_allclose(found[name], expected[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def test_fp16_is_in_the_networks_and_not_in_the_scores(rounded: Callable[[Precision], Path]) -> None:
+    file = rounded("fp16")
+    model = onnx.load(file)
+    onnx.checker.check_model(model, full_check=True)
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    layers = [node for node in model.graph.node if node.name in linear_layers(model)]
+    assert {types[name] for node in layers for name in node.input if name in types} == {TensorProto.FLOAT16}
+    assert Counter(node.op_type for node in model.graph.node)["Attention"] == 4 + 3
+    assert types["logits.local.tau"] == types["raw.upsample"] == TensorProto.FLOAT
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino"])
+def test_int8_scores_rank_as_float32_s_do(
+    rounded: Callable[[Precision], Path], exported: Path, pictures: list[Pixels], provider: Provider
+) -> None:
+    expected, found = run(exported, pictures), run(rounded("int8"), pictures, provider)
+    np.testing.assert_allclose(found["local_score"], expected["local_score"], rtol=0.15)
+    assert not np.array_equal(found["local_score"], expected["local_score"])
+    for name in ("local_score", "semantic_score", "joint_score"):
+        assert found[name].argmax() == 4
+
+
+def test_int8_holds_every_linear_layer_in_bytes_and_attention_whole(
+    rounded: Callable[[Precision], Path], exported: Path
+) -> None:
+    file, whole = rounded("int8"), onnx.load(exported)
+    restore(whole)
+    model = onnx.load(file)
+    onnx.checker.check_model(model, full_check=True)
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    dequantised = {node.output[0]: types.get(node.input[0]) for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    layers = [node for node in model.graph.node if node.name in linear_layers(whole)]
+    assert len(layers) == len(linear_layers(whole)) > 60
+    assert {dequantised[node.input[1]] for node in layers} == {TensorProto.INT8}
+    assert all(node.input[0] in dequantised for node in layers)
+    assert Counter(node.op_type for node in model.graph.node)["Attention"] == 4 + 3
+    assert file.stat().st_size < 0.75 * exported.stat().st_size  # whose weights take two bytes
+
+
+def test_int8_is_whitened_anew(
+    rounded: Callable[[Precision], Path], exported: Path, finished_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounding adds to residuals where they hardly vary. Of training pictures the semantic score is 1 on average, again."""
+    training = np.array(finished_run.training())
+    whitened = rounded_export.scores(rounded("int8"), training, 8)["semantic_score"]
+    reference = rounded_export.scores(exported, training, 8)["semantic_score"]
+    assert whitened.mean() == pytest.approx(reference.mean(), rel=0.25)
+    monkeypatch.setattr(rounded_export, "whiten_anew", lambda *_: None)
+    assert rounded_export.scores(rounded("int8"), training, 8)["semantic_score"].mean() > 1.5 * reference.mean()
+
+
+def test_int8_is_calibrated_on_its_own_scores(
+    rounded: Callable[[Precision], Path], finished_run: RunFolder, good_samples: Callable[[int, int], list[Sample]]
+) -> None:
+    file = rounded("int8")
+    (engine,) = load_engines(file, EngineOptions(intra_op_threads=1, max_batch_size=4))
+    metadata, outcome = engine.metadata, finished_run.calibration()
+    assert metadata.precision == "int8"
+    assert metadata.alpha == outcome.alpha
+    assert metadata.calibration != outcome.calibration
+    held_out = list(np.array(finished_run.held_out()))
+    found = np.concatenate([engine.run(held_out[start : start + 4])["joint_score"] for start in range(0, 12, 4)])
+    # of twelve pictures the largest score is the limit for alpha 0.1
+    assert score_threshold(metadata.threshold) == pytest.approx(found.max(), rel=1e-3)
+    assert "int8 in the networks' linear layers" in (file.parent / "README.md").read_text()
+    anew, _ = recalibrate(file, good_samples(12, 31), alpha=0.1)
+    (engine,) = load_engines(anew, EngineOptions(intra_op_threads=1, max_batch_size=1))
+    assert (engine.metadata.precision, engine.metadata.calibration.images) == ("int8", 12)
+
+
+@pytest.mark.parametrize(
+    ("precision", "limit", "value", "message"),
+    [
+        ("fp16", "HALF_TOLERANCE", 5e-3, r"in fp16 differs from float32 by .*--precision fp32"),
+        ("fp16", "RANKING_KEPT", 1.1, r"fp16 ranks the held-out pictures otherwise"),
+        ("int8", "AUROC_LOST", 3e-3, r"int8 tells good held-out pictures from spoilt ones with an AUROC of .*--precision fp32"),
+    ],
+)
+def test_what_loses_too_much_is_not_written(
+    rounded: Callable[[Precision], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    precision: Precision,
+    limit: str,
+    value: float,
+    message: str,
+) -> None:
+    monkeypatch.setattr(rounded_export, limit, value)
+    with pytest.raises(TrainingError, match=message):
+        rounded(precision)
+    assert not (tmp_path / "models").exists()
+
+
+def test_weights_that_overflow_half_precision_are_refused(
+    rounded: Callable[[Precision], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer whose outputs are too large for float16, and small again after the next one: float32 does not mind."""
+    to_half = rounded_export.to_half
+
+    def spread(model: onnx.ModelProto) -> onnx.ModelProto:
+        layers = set(linear_layers(model))
+        node = next(node for node in model.graph.node if node.name in layers)
+        for tensor in model.graph.initializer:
+            if tensor.name == node.input[1]:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1e6), tensor.name))
+        return to_half(model)
+
+    monkeypatch.setattr(rounded_export, "to_half", spread)
+    with pytest.raises(TrainingError, match="in fp16 differs from float32 by"):
+        rounded("fp16")
+
+
+def test_int8_takes_no_report_of_other_scores(finished_run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"are not those of int8: leave --report out"):
+        export_run(finished_run, "rounded", tmp_path, report=tmp_path, precision="int8")
+
+
+def test_weights_come_back_as_they_were(exported: Path) -> None:
+    model = onnx.load(exported)
+    restore(model)
+    restored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    size = model.ByteSize()
+    store_half(model)
+    assert model.ByteSize() < 0.8 * size
+    restore(model)
+    assert restored.keys() == {tensor.name for tensor in model.graph.initializer}
+    for tensor in model.graph.initializer:
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor), restored[tensor.name])

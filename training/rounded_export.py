@@ -1,0 +1,141 @@
+"""What an exported float32 graph loses when it is rounded, and the calibration that its rounded scores need."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from scipy.stats import spearmanr
+
+from service.model_format import INPUT, score_threshold
+
+from .calibrate import HeldOutScores, calibration_of
+from .errors import TrainingError
+from .half_precision import to_half
+from .int8 import to_int8
+from .metrics import image_auroc
+from .model_constants import set_calibration, whiten_anew
+from .progress import Progress
+from .run_folder import RunCalibration, RunFolder
+from .spoiling import spoil
+from .stored_weights import restore
+from .tiling import pictures_at_once
+
+log = logging.getLogger(__name__)
+Pictures = npt.NDArray[np.uint8]
+Outputs = dict[str, npt.NDArray[np.float32]]
+
+HALF_TOLERANCE = 5e-3  # of any score, relative where it is above 1
+RANKING_KEPT = 0.99  # Spearman's correlation of the joint scores
+AUROC_LOST = 0.003
+WHITENED = 2_000  # training pictures, as in fit
+COMPARED = 200  # good pictures, and as many spoilt ones
+
+
+def round_to_half(file: Path, run: RunFolder) -> None:
+    """Rewrite the float32 file in half precision; raises TrainingError where scores or their order change too much."""
+    pictures = run.held_out()[:COMPARED]
+    at_once = pictures_at_once(run.description().settings.tiles)
+    before = scores(file, pictures, at_once)
+    model = onnx.load(file)
+    restore(model)
+    onnx.save(to_half(model), file)
+    after = scores(file, pictures, at_once)
+    for name, values in before.items():
+        difference = float((np.abs(values - after[name]) / np.maximum(1, np.abs(values))).max())
+        if not difference <= HALF_TOLERANCE:
+            raise TrainingError(
+                f"not exported: {name} in fp16 differs from float32 by {difference:.2g}, over the tolerance {HALF_TOLERANCE}; "
+                "export with --precision fp32"
+            )
+    joint = before["joint_score"]
+    # the order of scores that are all the same is an accident
+    kept = float(spearmanr(joint, after["joint_score"]).statistic) if np.ptp(joint) > HALF_TOLERANCE else 1.0
+    if not kept >= RANKING_KEPT:
+        raise TrainingError(
+            f"not exported: fp16 ranks the held-out pictures otherwise (Spearman's correlation {kept:.3f}, at least "
+            f"{RANKING_KEPT} wanted); export with --precision fp32"
+        )
+
+
+def quantise(file: Path, run: RunFolder, outcome: RunCalibration) -> RunCalibration:
+    """Rewrite the float32 file with linear layers in int8, whiten its residuals anew, and calibrate it on its own scores.
+
+    Raises TrainingError where it tells good pictures from spoilt ones worse than before, by more than 0.3 points of AUROC, and
+    for a run of folds, which has set no pictures apart.
+    """
+    if run.description().settings.folds:
+        raise TrainingError(
+            "--precision int8 is calibrated anew on held-out pictures, and a run with --folds has none: take another precision"
+        )
+    at_once = pictures_at_once(run.description().settings.tiles)
+    good = run.held_out()
+    spoilt = _spoilt(good[:COMPARED], run.training())
+    before = scores(file, good, at_once)
+    reference = _auroc(before, scores(file, spoilt, at_once))
+    model = onnx.load(file)
+    restore(model)
+    training = run.training()
+    model = to_int8(model, training, at_once)
+    chosen = np.linspace(0, len(training) - 1, min(len(training), WHITENED)).astype(int)
+    whiten_anew(model, training[chosen], at_once)
+    onnx.save(model, file)
+    after = scores(file, good, at_once)
+    found = _auroc(after, scores(file, spoilt, at_once))
+    if not found >= reference - AUROC_LOST:
+        raise TrainingError(
+            f"not exported: int8 tells good held-out pictures from spoilt ones with an AUROC of {100 * found:.1f} %, float32 "
+            f"with {100 * reference:.1f} %; export with --precision fp32"
+        )
+    alarms = int((after["joint_score"] >= score_threshold(outcome.threshold)).sum())
+    anew = calibration_of(
+        HeldOutScores(*(_float64(after.get(name)) for name in ("local_score", "semantic_score", "map_maximum"))),
+        outcome.alpha,
+        outcome.levels,
+    )
+    log.info(
+        "int8: AUROC of spoilt against good held-out pictures %.2f %%, float32 %.2f %%; the float32 threshold would reject %d "
+        "of %d good ones: calibrated anew",
+        100 * found, 100 * reference, alarms, len(good),
+    )  # fmt: skip
+    set_calibration(model, anew.calibration, file)
+    onnx.save(model, file)
+    return anew
+
+
+def scores(file: Path, pictures: Pictures, at_once: int) -> Outputs:
+    """Every score [M] of pictures uint8 [M, H, W, 3] by ONNX Runtime, and of each map its maximum as "map_maximum"."""
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    parts: list[Outputs] = []
+    with Progress("scoring held-out pictures", len(pictures)) as bar:
+        for start in range(0, len(pictures), at_once):
+            batch = np.array(pictures[start : start + at_once])
+            outputs = dict(zip(names, session.run(names, {INPUT: batch}), strict=True))
+            if "anomaly_map" in outputs:
+                outputs["map_maximum"] = outputs.pop("anomaly_map").max(axis=(1, 2))
+            parts.append(outputs)
+            for _ in batch:
+                bar.advance()
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _spoilt(good: Pictures, donors: Pictures) -> Pictures:
+    """A copy of each picture with its largest square spoilt."""
+    side = min(good.shape[1:3])
+    copies = np.array(good)
+    copies[:, :side, :side] = spoil(copies[:, :side, :side], donors[:COMPARED, :side, :side], np.random.default_rng(0))
+    return copies
+
+
+def _auroc(good: Outputs, spoilt: Outputs) -> float:
+    values = np.concatenate([good["joint_score"], spoilt["joint_score"]])
+    return image_auroc(values, np.repeat([0, 1], [len(good["joint_score"]), len(spoilt["joint_score"])]))
+
+
+def _float64(values: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float64] | None:
+    return None if values is None else values.astype(np.float64)
