@@ -12,7 +12,7 @@ from .batches import Batch, part
 from .errors import TrainingError
 from .files import write_beside
 from .noisy_or import joint_hazard, surprise_of_defect
-from .optimizers import StableAdamW, muon, scale_learning_rates
+from .optimizers import Muon, StableAdamW, scale_learning_rates
 from .precision import TYPES
 from .processes import accelerator
 from .run_folder import RunFolder, new_networks
@@ -168,4 +168,4 @@ class Trainer:
             amsgrad=True,
             eps=1e-10,
         )
-        return muon(matrices, settings.decoder_matrix_learning_rate, settings.weight_decay), adamw
+        return Muon(matrices, settings.decoder_matrix_learning_rate, settings.weight_decay), adamw

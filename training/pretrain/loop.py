@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import TrainingError
 from ..files import write_beside
-from ..optimizers import muon, scale_learning_rates
+from ..optimizers import Muon, scale_learning_rates
 from ..progress import Progress
 from ..schedule import warmup_cosine
 from ..teacher import normalise
@@ -97,7 +97,7 @@ def _optimizers(model: CompactPretrainer, settings: PretrainSettings) -> tuple[t
         ],
         betas=(0.9, 0.98),
     )
-    return muon(matrices, settings.matrix_learning_rate, settings.weight_decay), adamw
+    return Muon(matrices, settings.matrix_learning_rate, settings.weight_decay), adamw
 
 
 @torch.no_grad()

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from training.optimizers import StableAdamW, muon, scale_learning_rates
+from training.optimizers import Muon, StableAdamW, scale_learning_rates
 
 
 def test_muon_turns_every_direction_of_a_gradient_alike() -> None:
     matrix = nn.Parameter(torch.zeros(8, 8))
-    optimizer = muon([matrix], learning_rate=0.1, weight_decay=0.0)
+    optimizer = Muon([matrix], learning_rate=0.1, weight_decay=0.0)
     scale_learning_rates([optimizer], 1.0)
     matrix.grad = torch.diag(torch.logspace(0, -2, 8))  # AdamW would keep its shape, plain descent its spread
     optimizer.step()
@@ -21,7 +21,7 @@ def test_muon_turns_every_direction_of_a_gradient_alike() -> None:
 
 
 def test_learning_rates_are_scaled_from_their_base_whatever_they_are_now() -> None:
-    optimizer = muon([nn.Parameter(torch.zeros(2, 2))], learning_rate=0.5, weight_decay=0.0)
+    optimizer = Muon([nn.Parameter(torch.zeros(2, 2))], learning_rate=0.5, weight_decay=0.0)
     for factor in (0.5, 0.1, 1.0):
         scale_learning_rates([optimizer], factor)
         assert [group["lr"] for group in optimizer.param_groups] == [0.5 * factor]
@@ -69,3 +69,25 @@ def test_a_gradient_that_jumps_moves_its_own_tensor_little_and_the_others_as_eve
         moved.append([float((now.detach() - then).abs().max()) for now, then in zip((calm, jumpy), before, strict=True)])
     assert moved[0][0] == pytest.approx(moved[1][0])
     assert moved[1][1] < moved[0][1]
+
+
+@pytest.mark.parametrize(("precision", "largest"), [("bf16", 0.0), ("fp32", 0.1)])
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12)])
+def test_muon_steps_as_torch_s_does(
+    monkeypatch: pytest.MonkeyPatch, precision: str, largest: float, shape: tuple[int, int]
+) -> None:
+    """In bfloat16 to the last bit; in float32 up to what bfloat16 rounds away."""
+    monkeypatch.setattr("training.optimizers.native_precision", lambda: precision)
+    torch.manual_seed(0)
+    ours, theirs = (nn.Parameter(torch.ones(shape)) for _ in range(2))
+    optimizers = (
+        Muon([ours], learning_rate=0.1, weight_decay=0.1),
+        torch.optim.Muon([theirs], lr=0.1, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+    )
+    scale_learning_rates(optimizers[:1], 1.0)
+    for _ in range(3):
+        before = theirs.detach().clone()
+        ours.grad = theirs.grad = torch.randn(shape)
+        for optimizer in optimizers:
+            optimizer.step()
+        assert (ours - theirs).abs().max() <= largest * (theirs - before).abs().max()
