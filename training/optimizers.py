@@ -15,8 +15,8 @@ from .precision import TYPES, native_precision
 class Muon(torch.optim.Muon):
     """Muon (Jordan et al., 2024) on 2-d parameters; its steps are as large as AdamW's at the same rate (arXiv 2502.16982).
 
-    After as many steps its losses were clearly the lower ones, here of both the compact teacher and the decoder student. torch's
-    own step multiplies in bfloat16 whatever the machine: emulated (AVX2), that was nine tenths of a training step.
+    After as many steps its losses were clearly the lower ones, here of both the compact teacher and the decoder student.
+    torch's own step multiplies in bfloat16 whatever the machine: emulated (AVX2), that was nine tenths of a training step.
     """
 
     def __init__(self, matrices: Sequence[nn.Parameter], learning_rate: float, weight_decay: float) -> None:
