@@ -24,7 +24,8 @@ class ServiceProcess:
     def __init__(self, models: Path, log: Path, **settings: object) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self.port = int(str(settings.get("port", probe.getsockname()[1])))
+            port = settings.get("port")
+            self.port = port if isinstance(port, int) else probe.getsockname()[1]
         self.log = log
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DUET_")}
         given = {f"DUET_{name.upper()}": str(value) for name, value in settings.items()}

@@ -34,10 +34,10 @@ def auroc(scores: npt.NDArray[np.float32], anomalous: npt.NDArray[np.bool_]) -> 
 def test_run_and_exported_file_score_alike(run_evaluation: Evaluation, onnx_evaluation: Evaluation) -> None:
     assert run_evaluation.outputs.keys() == onnx_evaluation.outputs.keys()
     for name, values in run_evaluation.outputs.items():
-        np.testing.assert_allclose(values, onnx_evaluation.outputs[name], rtol=1e-4, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(values, onnx_evaluation.outputs[name], rtol=1e-3, atol=1e-4, err_msg=name)
     assert run_evaluation.maps.keys() == onnx_evaluation.maps.keys()
     for index, anomaly_map in run_evaluation.maps.items():
-        np.testing.assert_allclose(anomaly_map, onnx_evaluation.maps[index], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(anomaly_map, onnx_evaluation.maps[index], rtol=1e-3, atol=1e-5)
     assert run_evaluation.metrics == pytest.approx(onnx_evaluation.metrics, abs=1e-3)
 
 
