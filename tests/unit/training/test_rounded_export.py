@@ -50,7 +50,8 @@ def rounded(
     monkeypatch.setattr(export, "write_graph", copy)
     # random weights round worse than trained ones do
     monkeypatch.setattr(rounded_export, "HALF_TOLERANCE", 0.2)
-    monkeypatch.setattr(rounded_export, "AUROC_LOST", 0.1)
+    monkeypatch.setattr(rounded_export, "RANKING_KEPT", 0.9)
+    monkeypatch.setattr(rounded_export, "AUROC_LOST", 0.25)
     return lambda precision: export_run(finished_run, "rounded", tmp_path / "models", precision=precision)
 
 
