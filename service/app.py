@@ -47,11 +47,8 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         app.add_middleware(TraceMiddleware, tracing=tracing)
     app.add_middleware(RequestMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
-    for router in (
-        health.router,
-        open_inference.health_router,
-        page.router,
-    ):  # open to everybody: probes and Prometheus carry no key
+    # open to everybody: probes, Prometheus and the page's own address carry no key
+    for router in (health.router, open_inference.health_router, page.router):
         app.include_router(router)
     for router in (
         score.router,

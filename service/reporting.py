@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
+from typing import Any
 
 from .archive import ArchivedPicture
 from .archive_format import ArchiveRecord, file_stem, picture_suffix
@@ -19,38 +20,19 @@ def report(runtime: Runtime, result_id: str, labels: ResultLabels, model: Loaded
     now, reference = datetime.now(UTC), ModelReference(name=model.name, version=model.version)
     size = ImageSize(width=scored.width, height=scored.height)
     preview = scored.preview
+    result: dict[str, Any] = {
+        "id": result_id, "time": now, "model": reference, "line": labels.line, "station": labels.station, "part": labels.part,
+        "scores": scored.probabilities, "raw": scored.raw, "threshold": scored.threshold, "anomalous": scored.anomalous,
+        "image": size,
+    }  # fmt: skip
     runtime.feed.publish(
         ResultEvent(
+            **result,
             number=runtime.feed.next_number(),
-            id=result_id,
-            time=now,
-            model=reference,
-            line=labels.line,
-            station=labels.station,
-            part=labels.part,
-            scores=scored.probabilities,
-            raw=scored.raw,
-            threshold=scored.threshold,
-            anomalous=scored.anomalous,
-            image=size,
             picture=base64.b64encode(preview.picture).decode() if preview else None,
             heatmap=base64.b64encode(preview.heatmap).decode() if preview and preview.heatmap else None,
         )
     )
     if runtime.archive is not None:
-        record = ArchiveRecord(
-            id=result_id,
-            time=now,
-            picture=file_stem(result_id) + picture_suffix(data),
-            model=reference,
-            line=labels.line,
-            station=labels.station,
-            part=labels.part,
-            scores=scored.probabilities,
-            raw=scored.raw,
-            threshold=scored.threshold,
-            anomalous=scored.anomalous,
-            image=size,
-            feedback=None,
-        )
+        record = ArchiveRecord(**result, picture=file_stem(result_id) + picture_suffix(data), feedback=None)
         runtime.archive.offer(ArchivedPicture(record, data))
