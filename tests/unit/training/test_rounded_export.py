@@ -23,7 +23,8 @@ from training.data import Sample
 from training.errors import TrainingError
 from training.export import export_run
 from training.graph import CalibratedGraph
-from training.linear_layers import linear_layers
+from training.half_precision import SUMS
+from training.linear_layers import linear_layers, module_class
 from training.recalibrate import recalibrate
 from training.run_folder import RunFolder
 from training.stored_weights import restore, store_half
@@ -82,6 +83,11 @@ def test_fp16_is_in_the_networks_and_not_in_the_scores(rounded: Callable[[Precis
     assert {types[name] for node in layers for name in node.input if name in types} == {TensorProto.FLOAT16}
     assert Counter(node.op_type for node in model.graph.node)["Attention"] == 4 + 3
     assert types["logits.local.tau"] == types["raw.upsample"] == TensorProto.FLOAT
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    computed = {value.name: value.type.tensor_type.elem_type for value in inferred}
+    sums = [name for node in model.graph.node if module_class(node) == SUMS for name in node.output]
+    assert sums
+    assert TensorProto.FLOAT16 not in {computed[name] for name in sums if name in computed}
 
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
