@@ -15,8 +15,10 @@ from .schemas import ImageSize, ModelReference, ResultEvent
 from .scoring import Scored
 
 
-def report(runtime: Runtime, result_id: str, labels: ResultLabels, model: LoadedModel, scored: Scored, data: bytes) -> None:
-    """Tell of a scored picture, whose encoded bytes are `data`; takes microseconds, and never raises or waits."""
+def report(
+    runtime: Runtime, result_id: str, labels: ResultLabels, model: LoadedModel, scored: Scored, file: bytes | None
+) -> None:
+    """Tell of a scored picture, and archive its encoded `file`; takes microseconds, and never raises or waits."""
     now, reference = datetime.now(UTC), ModelReference(name=model.name, version=model.version)
     size = ImageSize(width=scored.width, height=scored.height)
     preview = scored.preview
@@ -33,6 +35,6 @@ def report(runtime: Runtime, result_id: str, labels: ResultLabels, model: Loaded
             heatmap=base64.b64encode(preview.heatmap).decode() if preview and preview.heatmap else None,
         )
     )
-    if runtime.archive is not None:
-        record = ArchiveRecord(**result, picture=file_stem(result_id) + picture_suffix(data), feedback=None)
-        runtime.archive.offer(ArchivedPicture(record, data))
+    if runtime.archive is not None and file is not None:
+        record = ArchiveRecord(**result, picture=file_stem(result_id) + picture_suffix(file), feedback=None)
+        runtime.archive.offer(ArchivedPicture(record, file))

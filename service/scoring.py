@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .batcher import Entry, Inference
 from .errors import InferenceError
@@ -51,6 +51,17 @@ class ScoreOptions:
     heatmap_size: HeatmapSize
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """What is kept of a picture while it waits: not its pixels, of which a full queue would hold gigabytes."""
+
+    inputs: Pixels
+    width: int
+    height: int
+    beneath: Callable[[], Pixels]  # what lies beneath an overlay
+    preview: bytes | None
+
+
 async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options: ScoreOptions, progress: Progress) -> Scored:
     """Score one encoded picture, and count what came out.
 
@@ -60,19 +71,16 @@ async def score_image(runtime: Runtime, model: LoadedModel, data: bytes, options
         with progress.during("decode"):
             watched = runtime.feed.wants_pictures
             decoded = await runtime.pictures.run(
-                lambda: _decode(data, runtime.settings.max_pixels, model.metadata.input_shape, options, watched)
+                lambda: decode(data, runtime.settings.max_pixels, model.metadata.input_shape, options, watched)
             )
         inference = await compute(model, entry, decoded.inputs, progress)
-    probabilities, raw = read_scores(inference, "probability"), read_scores(inference, "score")
-    threshold = model.metadata.threshold if options.threshold is None else options.threshold
-    image = None
+    scored = judge(model, inference, decoded, options.threshold)
     if options.heatmap != "none" and "local" in model.metadata.branches:
         with progress.during("heatmap"):
             image = await runtime.pictures.run(lambda: _heatmap(model, inference, decoded, options))
-    anomalous = raw.joint >= score_threshold(threshold)
-    count(model, probabilities, raw, anomalous, progress)
-    preview = await runtime.pictures.run(lambda: _preview(model, inference, decoded)) if decoded.preview else None
-    return Scored(probabilities, raw, threshold, anomalous, decoded.width, decoded.height, image, preview)
+        scored = replace(scored, heatmap=image)
+    count(model, scored, progress)
+    return await with_preview(runtime, model, inference, decoded, scored)
 
 
 async def compute(model: LoadedModel, entry: Entry, inputs: Pixels, progress: Progress) -> Inference:
@@ -90,42 +98,48 @@ async def compute(model: LoadedModel, entry: Entry, inputs: Pixels, progress: Pr
     return inference
 
 
-def count(model: LoadedModel, probabilities: BranchScores, raw: BranchScores, anomalous: bool, progress: Progress) -> None:
+def judge(model: LoadedModel, inference: Inference, decoded: Decoded, threshold: float | None) -> Scored:
+    """What the model says of a picture, as yet without pictures; `threshold` None takes the model's own.
+
+    Raises InferenceError for a number that is not finite.
+    """
+    probabilities, raw = _read_scores(inference, "probability"), _read_scores(inference, "score")
+    least = model.metadata.threshold if threshold is None else threshold
+    return Scored(probabilities, raw, least, raw.joint >= score_threshold(least), decoded.width, decoded.height, None, None)
+
+
+def count(model: LoadedModel, scored: Scored, progress: Progress) -> None:
     """Count one scored picture and how long its stages took; drift is seen by the model's own threshold."""
     for stage, seconds in progress.seconds.items():
         model.metrics.stages[stage].observe(seconds)
-    for branch, probability in probabilities:
+    for branch, probability in scored.probabilities:
         if probability is not None:
             model.metrics.scores[branch].observe(probability)
-    if anomalous:
+    if scored.anomalous:
         model.metrics.anomalous.inc()
-    progress.verdicts.append(Verdict(probabilities, anomalous))
-    model.drift.add(probabilities, raw.joint >= score_threshold(model.metadata.threshold))
+    progress.verdicts.append(Verdict(scored.probabilities, scored.anomalous))
+    model.drift.add(scored.probabilities, scored.raw.joint >= score_threshold(model.metadata.threshold))
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    """What is kept of a picture while it waits: not its pixels, of which a full queue would hold gigabytes."""
-
-    inputs: Pixels
-    width: int
-    height: int
-    beneath: Callable[[], Pixels]  # what lies beneath an overlay
-    preview: bytes | None
+async def with_preview(runtime: Runtime, model: LoadedModel, inference: Inference, decoded: Decoded, scored: Scored) -> Scored:
+    """The same with small pictures, if somebody listened when it was decoded."""
+    if decoded.preview is None:
+        return scored
+    return replace(scored, preview=await runtime.pictures.run(lambda: _preview(model, inference, decoded)))
 
 
-def _decode(data: bytes, max_pixels: int, shape: Shape, options: ScoreOptions, watched: bool) -> _Decoded:
+def decode(data: bytes, max_pixels: int, shape: Shape, options: ScoreOptions, watched: bool) -> Decoded:
+    """An encoded picture as model input; with a small JPEG if somebody watches. Raises ImageError's kinds."""
     picture = read_picture(data, max_pixels, shape)
     inputs = picture.resized(shape)
     preview = preview_picture(picture.image) if watched else None
     if options.heatmap == "overlay" and options.heatmap_size == "model":
         small = picture.resized((MAP_SIZE, MAP_SIZE))
-        return _Decoded(inputs, picture.width, picture.height, lambda: small, preview)
-    return _Decoded(inputs, picture.width, picture.height, lambda: decode_image(data, max_pixels), preview)
+        return Decoded(inputs, picture.width, picture.height, lambda: small, preview)
+    return Decoded(inputs, picture.width, picture.height, lambda: decode_image(data, max_pixels), preview)
 
 
-def read_scores(inference: Inference, kind: str) -> BranchScores:
-    """The outputs of `kind` score or probability; raises InferenceError for a number that is not finite."""
+def _read_scores(inference: Inference, kind: str) -> BranchScores:
     found = {branch: inference.outputs.get(f"{branch}_{kind}") for branch in ("local", "semantic", "joint")}
     values = {branch: None if value is None else float(value) for branch, value in found.items()}
     if any(value is not None and not math.isfinite(value) for value in values.values()):
@@ -133,7 +147,7 @@ def read_scores(inference: Inference, kind: str) -> BranchScores:
     return BranchScores.model_validate(values)
 
 
-def _preview(model: LoadedModel, inference: Inference, decoded: _Decoded) -> Preview | None:
+def _preview(model: LoadedModel, inference: Inference, decoded: Decoded) -> Preview | None:
     if decoded.preview is None:
         return None
     calibration, distances = model.metadata.calibration.pixel, inference.outputs.get("anomaly_map")
@@ -142,7 +156,7 @@ def _preview(model: LoadedModel, inference: Inference, decoded: _Decoded) -> Pre
     return Preview(decoded.preview, preview_heatmap(pixel_probability(distances, calibration)))
 
 
-def _heatmap(model: LoadedModel, inference: Inference, decoded: _Decoded, options: ScoreOptions) -> HeatmapImage:
+def _heatmap(model: LoadedModel, inference: Inference, decoded: Decoded, options: ScoreOptions) -> HeatmapImage:
     calibration = model.metadata.calibration.pixel
     if calibration is None:
         raise InferenceError(f"model '{model.name}' has no pixel calibration")

@@ -5,19 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
 
 from ..batcher import Entry, Inference
-from ..images import ImageError, Pixels, read_picture
+from ..images import ImageError, Pixels
 from ..loaded_model import LoadedModel
 from ..metrics import STAGES
-from ..model_format import score_threshold
+from ..preview import preview_picture
 from ..progress import Progress
 from ..runtime import Runtime
-from ..scoring import compute, count, read_scores
+from ..scoring import Decoded, Scored, ScoreOptions, compute, count, decode, judge, with_preview
 from .model_tensors import ENCODED_INPUT, Picture
 
+_OPTIONS = ScoreOptions(threshold=None, heatmap="none", heatmap_size="model")  # a message asks for tensors alone
 
-async def infer(runtime: Runtime, model: LoadedModel, pictures: Sequence[Picture], progress: Progress) -> list[Inference]:
+
+@dataclass(frozen=True)
+class Inferred:
+    """A picture's outputs, what they mean, and the file to archive it as; None where nothing is archived."""
+
+    inference: Inference
+    scored: Scored
+    file: bytes | None
+
+
+async def infer(runtime: Runtime, model: LoadedModel, pictures: Sequence[Picture], progress: Progress) -> list[Inferred]:
     """Compute every picture, in batches with whatever else waits, and count what came out.
 
     Raises what `score_image` raises. The first picture to fail takes the others out of the queue.
@@ -35,27 +50,46 @@ async def infer(runtime: Runtime, model: LoadedModel, pictures: Sequence[Picture
             raise errors.exceptions[0] from errors
         finally:
             progress.stage = max((part.stage for part in parts), key=STAGES.index)
-    inferences = [task.result() for task in tasks]
-    least = score_threshold(model.metadata.threshold)
-    verdicts = [(read_scores(inference, "probability"), read_scores(inference, "score")) for inference in inferences]
-    for (probabilities, raw), part in zip(verdicts, parts, strict=True):
-        count(model, probabilities, raw, raw.joint >= least, part)
-    return inferences
+    results = [task.result() for task in tasks]
+    for result, part in zip(results, parts, strict=True):
+        count(model, result.scored, part)
+    return results
 
 
 async def _infer_one(
     runtime: Runtime, model: LoadedModel, index: int, picture: Picture, entry: Entry, progress: Progress
-) -> Inference:
+) -> Inferred:
+    watched = runtime.feed.wants_pictures
+
+    def read() -> tuple[Decoded, bytes | None]:
+        return _read(runtime, model, index, picture, watched)
+
     if isinstance(picture, memoryview):
-        data = picture
         with progress.during("decode"):
-            picture = await runtime.pictures.run(lambda: _decode(runtime, model, index, data))
-    return await compute(model, entry, picture, progress)
+            decoded, file = await runtime.pictures.run(read)
+    else:  # nothing to do, unless somebody wants to see it
+        decoded, file = await runtime.pictures.run(read) if watched or runtime.archive else read()
+    inference = await compute(model, entry, decoded.inputs, progress)
+    scored = judge(model, inference, decoded, threshold=None)
+    return Inferred(inference, await with_preview(runtime, model, inference, decoded, scored), file)
 
 
-def _decode(runtime: Runtime, model: LoadedModel, index: int, data: memoryview) -> Pixels:
-    try:
-        shape = model.metadata.input_shape
-        return read_picture(bytes(data), runtime.settings.max_pixels, shape).resized(shape)
-    except ImageError as error:
-        raise type(error)(f"element {index} of input '{ENCODED_INPUT}': {error}") from error
+def _read(runtime: Runtime, model: LoadedModel, index: int, picture: Picture, watched: bool) -> tuple[Decoded, bytes | None]:
+    """A picture as model input, and as the file to archive it as."""
+    if isinstance(picture, memoryview):
+        file = bytes(picture)
+        try:
+            decoded = decode(file, runtime.settings.max_pixels, model.metadata.input_shape, _OPTIONS, watched)
+        except ImageError as error:
+            raise type(error)(f"element {index} of input '{ENCODED_INPUT}': {error}") from error
+        return decoded, None if runtime.archive is None else file
+    height, width = model.metadata.input_shape
+    preview = preview_picture(Image.fromarray(picture)) if watched else None
+    decoded = Decoded(picture, width, height, lambda: picture, preview)
+    return decoded, None if runtime.archive is None else _png(picture)
+
+
+def _png(pixels: Pixels) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()

@@ -19,6 +19,8 @@ from ..open_inference.model_tensors import Picture, read_outputs, read_pictures
 from ..open_inference.wire import Output, read_message, write_answer
 from ..openapi import json_body, protocol_errors
 from ..progress import Progress
+from ..reporting import report
+from ..result_labels import Labels, ResultLabels
 from ..runtime import runtime_of
 from ..scoring_request import TimeoutHeader, begin
 from ..settings import Settings
@@ -54,17 +56,19 @@ LengthHeader = Annotated[
 
 
 @router.post("/models/{model}/infer", summary="Score pictures", **_ANSWERS)
-async def infer_model(request: Request, model: str, length: LengthHeader = None, timeout_ms: TimeoutHeader = None) -> Response:
+async def infer_model(
+    request: Request, model: str, labels: Labels, length: LengthHeader = None, timeout_ms: TimeoutHeader = None
+) -> Response:
     """Score the pictures of one message, `image` or `encoded_image`, together with whatever else waits."""
-    return await _infer(request, model, None, length, timeout_ms)
+    return await _infer(request, model, None, labels, length, timeout_ms)
 
 
 @router.post("/models/{model}/versions/{version}/infer", summary="Score pictures with one version", **_ANSWERS)
 async def infer_version(
-    request: Request, model: str, version: str, length: LengthHeader = None, timeout_ms: TimeoutHeader = None
+    request: Request, model: str, version: str, labels: Labels, length: LengthHeader = None, timeout_ms: TimeoutHeader = None
 ) -> Response:
     """The same, by this version."""
-    return await _infer(request, model, version, length, timeout_ms)
+    return await _infer(request, model, version, labels, length, timeout_ms)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,9 @@ class _Call:
     inflated_bytes: int  # that its pictures are views of, beside the body itself
 
 
-async def _infer(request: Request, name: str, version: str | None, length: str | None, timeout_ms: int | None) -> Response:
+async def _infer(
+    request: Request, name: str, version: str | None, labels: ResultLabels, length: str | None, timeout_ms: int | None
+) -> Response:
     progress, repository = begin(request, timeout_ms), runtime_of(request).repository
     request.state.model = repository.ensure_room(name, version)
     async with progress.within_deadline():
@@ -85,10 +91,12 @@ async def _infer(request: Request, name: str, version: str | None, length: str |
         async with repository.use(name, version) as model:
             request.state.model = (model.name, model.version)
             with model.metrics.inflight_requests.track_inprogress():
-                return await while_connected(request, _answer(request, model, body, length, progress))
+                return await while_connected(request, _answer(request, model, body, labels, length, progress))
 
 
-async def _answer(request: Request, model: LoadedModel, body: bytes, length: str | None, progress: Progress) -> Response:
+async def _answer(
+    request: Request, model: LoadedModel, body: bytes, labels: ResultLabels, length: str | None, progress: Progress
+) -> Response:
     runtime, headers = runtime_of(request), request.headers
     with model.batcher.admit(progress.deadline):  # a full queue refuses before anything is inflated or parsed
         call = await runtime.pictures.run(
@@ -97,8 +105,12 @@ async def _answer(request: Request, model: LoadedModel, body: bytes, length: str
     if call.request.parameters.timeout:
         progress.limit = min(progress.limit, call.request.parameters.timeout / 1e6)
     async with progress.within_deadline():
-        with runtime.uploads.hold(call.inflated_bytes):
-            inferences = await infer(runtime, model, call.pictures, progress)
+        copied = 0 if runtime.archive is None else sum(picture.nbytes for picture in call.pictures)
+        with runtime.uploads.hold(call.inflated_bytes + copied):
+            results = await infer(runtime, model, call.pictures, progress)
+            for index, result in enumerate(results):
+                report(runtime, f"{request.state.id}.{index}", labels, model, result.scored, result.file)
+        inferences = [result.inference for result in results]
         coding = chosen_coding(headers.get("accept-encoding", ""))
         return await runtime.pictures.run(lambda: _write(call, model, inferences, coding))
 

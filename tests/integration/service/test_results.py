@@ -14,13 +14,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import tritonclient.http as triton
 from PIL import Image
 
 from service.archive_format import ArchiveRecord
+from service.images import model_input
 from tests.api_keys import KEY, SETTING, bearer
 from tests.pictures import encode, grey, noise, reddish, spotted
 from tests.service_process import PATIENCE, ServiceProcess, running_service
 from tests.sockets import connect, head
+from tests.tiny_model import SIZE
 from training.archive_export import export_archive
 from training.data import Source, load_sources
 from training.errors import TrainingError
@@ -97,6 +100,38 @@ def test_batches_are_told_of_picture_by_picture(service: ServiceProcess) -> None
         ("batch-1.0", False, "7"),
         ("batch-1.2", True, "7"),
     }
+
+
+def test_messages_of_the_open_protocol_are_told_of_and_kept_as_well(keeping: ServiceProcess, archive: Path) -> None:
+    file, (height, width) = encode(np.repeat(spotted(), 2, axis=0), "JPEG"), spotted().shape[:2]
+    files = triton.InferInput("encoded_image", [2], "BYTES").set_data_from_numpy(np.array([encode(grey()), file], dtype=object))
+    tensor = np.stack([model_input(spotted(), (SIZE, SIZE))])
+    pixels = triton.InferInput("image", list(tensor.shape), "UINT8").set_data_from_numpy(tensor)
+    with (
+        listening(keeping, pictures="true") as events,
+        triton.InferenceServerClient(f"127.0.0.1:{keeping.port}") as client,
+    ):
+        for result_id, message in (("files", files), ("pixels", pixels)):
+            client.infer("tiny", [message], headers={"X-Request-ID": result_id, "X-Duet-Line": "7", "X-Duet-Part": "17"})
+        found = {data["id"]: data for _, data in (next(events) for _ in range(3))}
+    assert {name: (data["anomalous"], data["line"], data["part"]) for name, data in found.items()} == {
+        "files.0": (False, "7", "17"),
+        "files.1": (True, "7", "17"),
+        "pixels.0": (True, "7", "17"),
+    }
+    assert found["files.1"]["image"] == {"width": width, "height": 2 * height}
+    assert found["pixels.0"]["image"] == {"width": SIZE, "height": SIZE}
+    for data in found.values():
+        assert image(data["picture"]).format == "JPEG"
+        assert image(data["heatmap"]).format == "PNG"
+
+    wait_until(lambda: len(list(archive.glob("*/*.json"))) == 2)
+    day = next(archive.iterdir())
+    assert (day / "files.1.jpg").read_bytes() == file
+    np.testing.assert_array_equal(Image.open(day / "pixels.0.png"), tensor[0])
+    answer = keeping.client.post("/feedback", json={"id": "files.0", "label": "bad"})  # good, and so remembered alone
+    assert answer.status_code == 200, answer.text
+    assert (day / "files.0.png").read_bytes() == encode(grey())
 
 
 def test_listeners_choose_and_get_the_last_results_first(service: ServiceProcess) -> None:
