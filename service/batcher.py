@@ -1,13 +1,15 @@
 """The queue between requests and the engines: bounded, with a deadline an entry, emptied by one thread an engine.
 
-A thread takes whatever waits the moment its engine is free; while it computes, the next batch gathers. Nobody ever waits
-for an answer that cannot come: every entry is answered, withdrawn by its request, or refused when the last engine is gone.
+A thread takes its share of what waits the moment its engine is free; while it computes, the next batch gathers. Nobody
+ever waits for an answer that cannot come: every entry is answered, withdrawn by its request, or refused when the last
+engine is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -186,7 +188,9 @@ class Batcher:
                         return []
                     self._changed.wait()
                 self._gather(largest)
-                taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), largest))]
+                # An even share each: a batch on a CPU takes as long as its pictures, and the last would wait for all of them.
+                share = math.ceil(len(self._waiting) / self._alive)
+                taken = [self._waiting.popleft() for _ in range(min(share, largest))]
                 for entry in taken:
                     entry.taken = True
                     self._admitted.discard(entry)

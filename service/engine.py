@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Sequence
@@ -42,6 +43,17 @@ class Engine:
         _check_tensors(self._session, self.metadata, path)
         self._buffers: dict[int, Buffers] = {}
 
+    def beside(self) -> Engine:
+        """An engine of the same session, for another thread."""
+        other = copy.copy(self)
+        other._buffers = {}
+        return other
+
+    @property
+    def at_once(self) -> int:
+        """Engines that this session serves best."""
+        return self._session.at_once
+
     @property
     def max_batch_size(self) -> int:
         """Images that one run takes at most."""
@@ -50,8 +62,10 @@ class Engine:
     def run(self, images: Sequence[Pixels]) -> Outputs:
         """Compute 1 to max_batch_size images uint8 [H, W, 3] of the model's shape; each output is float32 [len(images), ...].
 
-        The batch is padded to the next bucket, because varying batch shapes leak device memory (onnxruntime#24376).
+        A GPU's batch is padded to the next bucket, because varying batch shapes leak device memory (onnxruntime#24376).
         """
+        if self._session.any_size:
+            return dict(self._session.compute(np.stack(images)))
         bucket = next(bucket for bucket in self.buckets if bucket >= len(images))
         if bucket not in self._buffers:
             shapes = {name: output_shape(name) for name in self.metadata.outputs()}
@@ -75,7 +89,10 @@ class Engine:
 
 
 def load_engines(path: Path, options: EngineOptions) -> list[Engine]:
-    """A warm engine for each device of `options`, or a single one on the CPU; raises ModelFormatError or EngineError."""
+    """A warm engine for each device of `options`; on the CPU, for each batch that it computes best at the same time.
+
+    Raises ModelFormatError or EngineError.
+    """
     first, *others = options.device_ids
     engines = [Engine(path, options, first)]
     if engines[0].provider in GPU:
@@ -89,7 +106,7 @@ def load_engines(path: Path, options: EngineOptions) -> list[Engine]:
             raise
         except Exception as error:  # the run times' exceptions share no base class
             raise ModelFormatError(f"{path}: cannot compute a black picture: {error}") from error
-    return engines
+    return engines + [engines[0].beside() for _ in range(engines[0].at_once - 1)]
 
 
 def buckets(max_batch_size: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from .buffers import Buffers, Outputs
+from .cores import usable_cores
 from .model_format import INPUT, Shape
 from .session import TensorType
 from .settings import Provider
@@ -29,6 +30,9 @@ class OnnxSession:
     """An ONNX Runtime session on the first of `providers`, names with their options, that starts; see `provider`.
 
     `said` is what ONNX Runtime printed about those that did not. With `cuda_graphs` each bucket is captured as a CUDA graph.
+
+    On the CPU a thread of ours computes each batch, with the help of `threads` - 1 that all batches share. So many of ours
+    that there is a thread for each core: one that waits for others costs more than a second batch beside it.
     """
 
     def __init__(
@@ -40,7 +44,8 @@ class OnnxSession:
         cuda_graphs: bool = False,
     ) -> None:
         settings = ort.SessionOptions()
-        settings.intra_op_num_threads = threads
+        cores = usable_cores()
+        settings.intra_op_num_threads = threads = threads or max(1, cores - 1)
         # Threads that spin while they wait keep the cores from the next pictures, which are being decoded meanwhile.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # ONNX Runtime prints why a provider does not start, and goes on without it.
@@ -51,11 +56,22 @@ class OnnxSession:
         self.said = said.getvalue()
         names = {name: provider for provider, name in NAMES.items()}
         self.provider: Provider = names[self._session.get_providers()[0]]
+        self._at_once_on_cpu = max(1, cores - threads + 1)
         self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.inputs, self.outputs = _types(self._session.get_inputs()), _types(self._session.get_outputs())
         self._device_id = device_id
         self._graphs = cuda_graphs and self.provider == "cuda"
         self._pinned = pinned_memory(self.provider, device_id)
+
+    @property
+    def at_once(self) -> int:
+        """See Session."""
+        return self._at_once_on_cpu if self.provider == "cpu" else 1
+
+    @property
+    def any_size(self) -> bool:
+        """See Session."""
+        return self.provider == "cpu"
 
     def compute(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """See Session."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .buffers import Buffers
+from .cores import usable_cores
 from .model_format import INPUT, Shape
 from .session import TensorType, UnavailableError
 
@@ -34,13 +35,14 @@ class OpenVinoSession:
         core = self._openvino.Core()
         model = core.read_model(path)
         self.provider: CpuProvider = provider
+        self.at_once, self.any_size = 1, False
         self.properties: Mapping[str, str] = _properties(model)
         self.inputs, self.outputs = _types(model.inputs), _types(model.outputs)
         options = {
             "INFERENCE_PRECISION_HINT": _PRECISIONS[provider],
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # several models, and several services, share the cores of a machine
-            **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
+            "INFERENCE_NUM_THREADS": threads or usable_cores(),
         }
         self._compiled = core.compile_model(model, "CPU", options)
         in_use = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()

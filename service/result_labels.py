@@ -19,7 +19,7 @@ class ResultLabels:
     part: str | None = None
 
 
-def _labels(
+async def _labels(
     line: Annotated[str | None, Header(alias="X-Duet-Line", description="name of the line, UTF-8, 64 characters")] = None,
     station: Annotated[str | None, Header(alias="X-Duet-Station", description="name of the station, like the line's")] = None,
     part: Annotated[str | None, Header(alias="X-Duet-Part", description="number of the part, like the line's")] = None,

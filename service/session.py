@@ -24,11 +24,19 @@ class TensorType(NamedTuple):
 
 
 class Session(Protocol):
-    """A model file that a provider has loaded. Not for several threads at once."""
+    """A model file that a provider has loaded."""
 
     @property
     def provider(self) -> Provider:
         """What computes."""
+
+    @property
+    def at_once(self) -> int:
+        """Batches that it computes best at the same time, each on a thread of its own."""
+
+    @property
+    def any_size(self) -> bool:
+        """Whether a batch of any size costs its own pictures alone; else a new size costs time or memory that stays."""
 
     @property
     def properties(self) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .api_keys import ApiKey, parse_api_keys
+from .cores import usable_cores
 
 PREFIX = "DUET_"
 _SECRET = {"DUET_API_KEYS"}  # a typing error there may show what nobody should read
@@ -42,7 +43,9 @@ class Settings(BaseSettings):
     cuda_tf32: bool = Field(False, description="let CUDA round to TensorFloat-32: faster, but not quite training's scores")
     cuda_graphs: bool = Field(False, description="capture each batch size as a CUDA graph; the whole model has to run on CUDA")
     tensorrt_cache: Path | None = Field(None, description="folder that TensorRT keeps its built engines in")
-    intra_op_threads: int = Field(0, ge=0, description="CPU threads of one inference; 0 takes every core")
+    intra_op_threads: int = Field(
+        0, ge=0, description="CPU threads of one inference; 0 is all cores but one, so that two inferences share the cores"
+    )
     max_models_mb: int = Field(
         0,
         ge=0,
@@ -53,7 +56,7 @@ class Settings(BaseSettings):
     max_queue: int = Field(64, ge=1, description="images being decoded or waiting for the engine at most")
     request_timeout_ms: int = Field(30_000, ge=1, description="deadline of a request that sets none, and the longest allowed")
     decode_threads: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, description="threads that decode pictures and encode heatmaps"
+        default_factory=usable_cores, ge=1, description="threads that decode pictures and encode heatmaps"
     )
     max_bytes: int = Field(64 * 2**20, ge=1, description="size of a request's body at most")
     max_pixels: int = Field(50_000_000, ge=1, description="width times height of a picture at most")

@@ -29,9 +29,12 @@ Row = dict[str, npt.NDArray[np.float32]]
 class Work:
     """The stages of a request on one model file."""
 
-    def __init__(self, model: Path, cuda: bool) -> None:
+    def __init__(self, model: Path, cuda: bool, threads: int = 0) -> None:
+        """`threads` of one inference; 0 leaves ONNX Runtime its default, every core."""
         providers = ["CUDAExecutionProvider"] if cuda else ["CPUExecutionProvider"]
-        self._session: Any = onnxruntime.InferenceSession(str(model), providers=providers)
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads
+        self._session: Any = onnxruntime.InferenceSession(str(model), settings, providers=providers)
         if self._session.get_providers()[0] != providers[0]:
             raise RuntimeError("CUDA does not start: the limit and the peers would run on the CPU")
         metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, model)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.api_keys import ADMIN_KEY, SETTING, bearer
 from tests.pictures import encode, failing, grey, slow, spotted
-from tests.service_process import ServiceProcess, running_service
+from tests.service_process import ONE_ENGINE, ServiceProcess, running_service
 from tests.tiny_model import write_tiny_model
 
 SERVICE = Path(__file__).parents[3] / "service"
@@ -47,7 +47,7 @@ def post(service: ServiceProcess, picture: bytes) -> httpx.Response:
 
 
 def test_engine_that_raises_in_the_middle_of_a_batch(models: Path, tmp_path: Path, pool: ThreadPoolExecutor) -> None:
-    with running_service(models, tmp_path / "service.log") as service:
+    with running_service(models, tmp_path / "service.log", **ONE_ENGINE) as service:
         busy = pool.submit(post, service, encode(slow()))
         service.wait_for_metric(1, "duet_images_total")
         batch = [pool.submit(post, service, encode(picture)) for picture in (grey(), failing(), spotted())]
@@ -105,7 +105,7 @@ def test_sigterm_does_not_wait_for_a_stuck_decode_thread(models: Path, tmp_path:
 
 def test_engine_that_is_stuck(models: Path, tmp_path: Path) -> None:
     """It computes for longer than any request may take: no answer comes from it, until it comes back."""
-    with running_service(models, tmp_path / "service.log", request_timeout_ms=100) as service:
+    with running_service(models, tmp_path / "service.log", request_timeout_ms=100, **ONE_ENGINE) as service:
         assert post(service, encode(slow(250))).status_code == 504
         service.wait_for_metric(0, "duet_model_ready")
         stuck = service.client.get("/health/ready")
@@ -119,7 +119,9 @@ def test_engine_that_is_stuck(models: Path, tmp_path: Path) -> None:
 
 
 def test_new_version_does_not_wait_for_a_stuck_engine(own_models: Path, tmp_path: Path) -> None:
-    with running_service(own_models, tmp_path / "service.log", request_timeout_ms=100, api_keys=SETTING) as service:
+    with running_service(
+        own_models, tmp_path / "service.log", request_timeout_ms=100, api_keys=SETTING, **ONE_ENGINE
+    ) as service:
         service.client.headers.update(bearer(ADMIN_KEY))
         assert post(service, encode(slow(250))).status_code == 504
         assert service.client.post("/v2/repository/models/tiny/load").status_code == 200
@@ -128,7 +130,7 @@ def test_new_version_does_not_wait_for_a_stuck_engine(own_models: Path, tmp_path
 
 
 def test_sigterm_does_not_wait_for_a_stuck_engine(models: Path, tmp_path: Path) -> None:
-    with running_service(models, tmp_path / "service.log", request_timeout_ms=100) as service:
+    with running_service(models, tmp_path / "service.log", request_timeout_ms=100, **ONE_ENGINE) as service:
         assert post(service, encode(slow(250))).status_code == 504
         service.terminate()
         assert service.exit_code() == 0

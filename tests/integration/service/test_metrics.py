@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.drift import LEAST_IMAGES
 from service.model_format import Distribution
 from tests.pictures import encode, grey, spotted
-from tests.service_process import ServiceProcess, running_service
+from tests.service_process import ONE_ENGINE, ServiceProcess, running_service
 from tests.tiny_model import build_model, metadata, save, write_tiny_model
 from tests.traffic import connection_with_request, occupy
 
@@ -59,7 +59,9 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     save(build_model(), described.model_dump_json(), folder / "models/tiny/1/model.onnx")
     write_tiny_model(folder / "models", "broken").write_bytes(b"no model")
     with (
-        running_service(folder / "models", folder / "log", default_model="tiny", archive=folder / "archive") as service,
+        running_service(
+            folder / "models", folder / "log", default_model="tiny", archive=folder / "archive", **ONE_ENGINE
+        ) as service,
         ThreadPoolExecutor() as pool,
     ):
         picture = encode(grey())

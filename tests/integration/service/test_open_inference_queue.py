@@ -13,7 +13,7 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from tests.pictures import encode, grey, noise
-from tests.service_process import ServiceProcess, running_service
+from tests.service_process import ONE_ENGINE, ServiceProcess, running_service
 from tests.traffic import connection_with_request, occupy, wait_until_queued
 
 INFER = "/v2/models/tiny/infer"
@@ -22,7 +22,7 @@ INFER = "/v2/models/tiny/infer"
 @pytest.fixture
 def service(models: Path, tmp_path: Path) -> Iterator[ServiceProcess]:
     """A fresh service, whose counters start at 0, with room for three images in the queue."""
-    with running_service(models, tmp_path / "service.log", max_queue=3) as service:
+    with running_service(models, tmp_path / "service.log", max_queue=3, **ONE_ENGINE) as service:
         yield service
 
 

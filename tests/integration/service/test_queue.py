@@ -10,15 +10,16 @@ import httpx
 import numpy as np
 import pytest
 
+from service.cores import usable_cores
 from tests.pictures import encode, grey, noise, slow, spotted
-from tests.service_process import ServiceProcess, running_service
+from tests.service_process import ONE_ENGINE, ServiceProcess, running_service
 from tests.traffic import connection_with_request, occupy, wait_until_queued
 
 
 @pytest.fixture
 def service(models: Path, tmp_path: Path) -> Iterator[ServiceProcess]:
     """A fresh service, whose counters start at 0, with room for three images in the queue."""
-    with running_service(models, tmp_path / "service.log", max_queue=3) as service:
+    with running_service(models, tmp_path / "service.log", max_queue=3, **ONE_ENGINE) as service:
         yield service
 
 
@@ -33,6 +34,15 @@ def test_scores_do_not_depend_on_what_shares_the_batch(service: ServiceProcess, 
     for one, other in zip(alone, together, strict=True):
         assert other["raw"] == pytest.approx(one["raw"], rel=1e-5)
         assert other["heatmap"] == one["heatmap"]
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="a single core has a single engine")
+def test_a_second_engine_answers_while_the_first_computes(models: Path, tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    with running_service(models, tmp_path / "service.log") as service:
+        busy = occupy(service, pool)
+        assert service.client.post("/score", content=encode(grey())).status_code == 200
+        assert not busy.done()
+        assert busy.result().status_code == 200
 
 
 def test_full_queue(service: ServiceProcess, pool: ThreadPoolExecutor) -> None:

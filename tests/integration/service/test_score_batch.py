@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.pictures import encode, failing, grey, noise, reddish, spotted
-from tests.service_process import ServiceProcess, running_service
+from tests.service_process import ONE_ENGINE, ServiceProcess, running_service
 from tests.traffic import occupy
 
 GOOD = encode(grey())
@@ -52,7 +52,7 @@ def as_bytes(request: httpx.Request) -> bytes:
 @pytest.fixture
 def small(models: Path, tmp_path: Path) -> Iterator[ServiceProcess]:
     """A fresh service, whose counters start at 0, with few places in its queue."""
-    with running_service(models, tmp_path / "service.log", max_queue=PLACES) as service:
+    with running_service(models, tmp_path / "service.log", max_queue=PLACES, **ONE_ENGINE) as service:
         yield service
 
 

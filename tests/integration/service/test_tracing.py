@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.pictures import encode, failing, grey, spotted
-from tests.service_process import ServiceProcess, running_service
+from tests.service_process import ONE_ENGINE, ServiceProcess, running_service
 from tests.trace_collector import TraceCollector, attributes, running_collector
 from tests.traffic import occupy
 
@@ -35,7 +35,7 @@ def traced(models: Path, collector: TraceCollector, tmp_path_factory: pytest.Tem
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         patch.setenv("OTEL_RESOURCE_ATTRIBUTES", "factory.line=4")
-        with running_service(models, tmp_path_factory.mktemp("traced") / "service.log") as service:
+        with running_service(models, tmp_path_factory.mktemp("traced") / "service.log", **ONE_ENGINE) as service:
             yield service
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.pictures import encode, grey
-from tests.service_process import ServiceProcess, running_service
+from tests.service_process import ONE_ENGINE, ServiceProcess, running_service
 from tests.sockets import connect, first_line, head
 from tests.traffic import occupy
 
@@ -22,7 +22,7 @@ LIMIT = 300_000
 
 @pytest.fixture
 def service(models: Path, tmp_path: Path) -> Iterator[ServiceProcess]:
-    with running_service(models, tmp_path / "service.log", max_bytes=LIMIT) as service:
+    with running_service(models, tmp_path / "service.log", max_bytes=LIMIT, **ONE_ENGINE) as service:
         yield service
 
 

@@ -98,15 +98,10 @@ def test_pod_outlives_its_drain(pod: dict[str, Any]) -> None:
 
 def test_settings_are_known_and_valid(resources: Resources, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     [container] = pod["spec"]["containers"]
-    limits = container["resources"]["limits"]
-    given = resources["ConfigMap"]["data"] | {
-        one["name"]: limits[one["valueFrom"]["resourceFieldRef"]["resource"].removeprefix("limits.")]
-        for one in container["env"]
-    }
-    for name, value in given.items():
+    for name, value in resources["ConfigMap"]["data"].items():
         assert name.removeprefix("DUET_").lower() in Settings.model_fields
         monkeypatch.setenv(name, value)
-    assert Settings().intra_op_threads == 2
+    Settings()
     assert pod["spec"]["enableServiceLinks"] is False  # else the Service `duet` sets DUET_PORT
     assert [source["configMapRef"]["name"] for source in container["envFrom"] if "configMapRef" in source] == [
         resources["ConfigMap"]["metadata"]["name"]

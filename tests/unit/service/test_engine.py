@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,6 +42,20 @@ def test_outputs_have_one_row_an_image_whatever_the_bucket(path: Path) -> None:
         for name, value in outputs.items():
             assert len(value) == count
             np.testing.assert_allclose(value[-1], alone[name][0], rtol=1e-5)
+
+
+def test_engines_of_one_session_compute_at_the_same_time(path: Path) -> None:
+    first = Engine(path, EngineOptions(max_batch_size=4))
+    engines = [first, first.beside(), first.beside()]
+    batches = [[noise(seed), noise(seed + 100)] for seed in range(60)]
+    expected = [first.run(batch)["joint_score"] for batch in batches]
+
+    def compute(engine: Engine) -> list[Any]:
+        return [engine.run(batch)["joint_score"] for batch in batches]
+
+    with ThreadPoolExecutor(len(engines)) as pool:
+        for found in pool.map(compute, engines):
+            np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -112,10 +112,23 @@ def test_every_gpu_has_an_engine(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [engine.provider for engine in engines] == ["cuda", "cuda"]
 
 
-def test_the_cpu_has_one_engine_however_many_gpus_were_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cpu_has_one_session_however_many_gpus_were_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = pretend_devices(monkeypatch, {0: "cpu", 1: "cpu"})
-    assert len(load_engines(path, EngineOptions(providers=CUDA, device_ids=(0, 1)))) == 1
+    load_engines(path, EngineOptions(providers=CUDA, device_ids=(0, 1)))
     assert asked == [0]
+
+
+@pytest.mark.parametrize(("threads", "at_once"), [(0, 2), (1, 4), (3, 2), (4, 1), (9, 1)])
+def test_the_cpu_has_an_engine_for_each_core_that_no_thread_is_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, at_once: int
+) -> None:
+    monkeypatch.setattr(onnx_session_module, "usable_cores", lambda: 4)
+    assert len(load_engines(path, EngineOptions(intra_op_threads=threads))) == at_once
+
+
+def test_a_single_core_has_a_single_engine(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_session_module, "usable_cores", lambda: 1)
+    assert len(load_engines(path, EngineOptions())) == 1
 
 
 def test_a_gpu_that_does_not_start_beside_one_that_does_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
