@@ -30,17 +30,8 @@ def test_service_keeps_what_its_description_promises(models: Path, tmp_path: Pat
             [
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(TESTS / "contract.toml"), "run", description),
                 *("--exclude-path", "/events"),  # its answer has no end: test_results.py
-                *(
-                    "--checks",
-                    "all",
-                    "--max-examples",
-                    str(examples),
-                    "--no-color",
-                    "--report",
-                    "json",
-                    "--report-json-path",
-                    "report.json",
-                ),
+                *("--checks", "all", "--max-examples", str(examples)),
+                *("--no-color", "--report", "json", "--report-json-path", "report.json"),
             ],
             env=os.environ | {"PYTHONPATH": str(TESTS.parent), "SCHEMATHESIS_HOOKS": "tests.contract_hooks"},
             cwd=tmp_path,
