@@ -217,6 +217,7 @@ class Batcher:
         self._computing[engine] = started = time.monotonic()
         try:
             outputs = engine.run([entry.pixels for entry in batch if entry.pixels is not None])
+            parts = [{name: value[row] for name, value in outputs.items()} for row in range(len(batch))]
         except Exception as error:
             _trace(batch, started, error)
             log.exception("inference failed", images=len(batch))
@@ -226,8 +227,7 @@ class Batcher:
             del self._computing[engine]
         seconds = time.monotonic() - started
         span = _trace(batch, started)
-        for row, entry in enumerate(batch):
-            part = {name: value[row] for name, value in outputs.items()}
+        for part, entry in zip(parts, batch, strict=True):
             _post(entry, Inference(part, started - entry.enqueued, seconds, span))
         return True
 

@@ -81,7 +81,8 @@ class Engine:
                 expected = (bucket, *output_shape(name))
                 if value.shape != expected:
                     raise ModelFormatError(f"output '{name}' has shape {value.shape} for {bucket} images, not {expected}")
-            self.run([blank] * bucket)
+            if not self._session.any_size:
+                self.run([blank] * bucket)
 
     def probe(self) -> None:
         """Compute one black picture; raises whatever keeps the engine from it."""
