@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 
+from .model_format import MAP_SIZE
+
 # Options of glibc's mallopt(3), from malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def give_back_freed_memory() -> None:
-    """Fix the size, 1 MiB, from which glibc maps a block for itself and unmaps it when it is freed.
+    """Fix the size, that of one anomaly map, from which glibc maps a block for itself and unmaps it when it is freed.
 
     By default glibc raises it to the largest block freed so far, up to 32 MiB. Pictures then lie between smaller things in the
     heaps of several threads, and the process stays as large as at its worst moment. Without glibc nothing happens.
@@ -18,5 +20,5 @@ def give_back_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    mallopt(_MMAP_THRESHOLD, 2**20)
+    mallopt(_MMAP_THRESHOLD, MAP_SIZE**2 * 4)
     mallopt(_TRIM_THRESHOLD, 2**22)
