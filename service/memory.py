@@ -7,14 +7,16 @@ import ctypes
 from .model_format import MAP_SIZE
 
 # Options of glibc's mallopt(3), from malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_HEAPS = 2  # for whatever threads there are; each model that is loaded brings new ones
 
 
 def give_back_freed_memory() -> None:
     """Fix the size, that of one anomaly map, from which glibc maps a block for itself and unmaps it when it is freed.
 
     By default glibc raises it to the largest block freed so far, up to 32 MiB. Pictures then lie between smaller things in the
-    heaps of several threads, and the process stays as large as at its worst moment. Without glibc nothing happens.
+    heaps of several threads, and the process stays as large as at its worst moment. What is smaller lies in few heaps.
+    Without glibc nothing happens.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -22,3 +24,4 @@ def give_back_freed_memory() -> None:
         return
     mallopt(_MMAP_THRESHOLD, MAP_SIZE**2 * 4)
     mallopt(_TRIM_THRESHOLD, 2**22)
+    mallopt(_ARENA_MAX, _HEAPS)
