@@ -57,7 +57,7 @@ def rounded(
 
 
 def run(file: Path, pictures: list[Pixels], provider: Provider = "cpu") -> dict[str, npt.NDArray[np.float32]]:
-    (engine,) = load_engines(file, EngineOptions(providers=(provider,), intra_op_threads=1, max_batch_size=len(pictures)))
+    engine, *_ = load_engines(file, EngineOptions(providers=(provider,), intra_op_threads=1, max_batch_size=len(pictures)))
     assert engine.provider == provider
     return engine.run(pictures)
 
@@ -135,7 +135,7 @@ def test_int8_is_calibrated_on_its_own_scores(
     rounded: Callable[[Precision], Path], finished_run: RunFolder, good_samples: Callable[[int, int], list[Sample]]
 ) -> None:
     file = rounded("int8")
-    (engine,) = load_engines(file, EngineOptions(intra_op_threads=1, max_batch_size=4))
+    engine, *_ = load_engines(file, EngineOptions(intra_op_threads=1, max_batch_size=4))
     metadata, outcome = engine.metadata, finished_run.calibration()
     assert metadata.precision == "int8"
     assert metadata.alpha == outcome.alpha
@@ -146,7 +146,7 @@ def test_int8_is_calibrated_on_its_own_scores(
     assert score_threshold(metadata.threshold) == pytest.approx(found.max(), rel=1e-3)
     assert "int8 in the networks' linear layers" in (file.parent / "README.md").read_text()
     anew, _ = recalibrate(file, good_samples(12, 31), alpha=0.1)
-    (engine,) = load_engines(anew, EngineOptions(intra_op_threads=1, max_batch_size=1))
+    engine, *_ = load_engines(anew, EngineOptions(intra_op_threads=1, max_batch_size=1))
     assert (engine.metadata.precision, engine.metadata.calibration.images) == ("int8", 12)
 
 
