@@ -128,7 +128,7 @@ def _plot(outcome: RunCalibration) -> Figure:
     limit = score_threshold(outcome.threshold)
     if math.isfinite(limit):
         axis.axvline(limit, color="tab:red", label=f"threshold, alpha {outcome.alpha:g}")
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="upper right")
     axis.set(xlabel="joint score", ylabel="good pictures", title=f"{outcome.calibration.images:,} held-out good pictures")
     return figure
 

@@ -33,7 +33,7 @@ def draw_curves(evaluation: Evaluation) -> Figure:
         panel.set(
             xscale="log" if decades_apart else "linear", title=f"{branch} score", xlabel="score", ylabel="share of pictures"
         )
-        panel.legend(fontsize=8)
+        panel.legend(fontsize=8, loc="upper center")
     roc.plot([0, 1], [0, 1], color="grey", linewidth=0.7, linestyle="--")
     roc.set(title="ROC", xlabel="false alarms", ylabel="found", xlim=(0, 1), ylim=(0, 1.01))
     roc.legend(fontsize=8, loc="lower right")
