@@ -8,7 +8,6 @@ ONNX Runtime alone, in one process, on noise. The arrangements take turns.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 import time
@@ -23,7 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.serve.graphs import write_model
+from service.cores import usable_cores
 from service.model_format import INPUT
+
+BATCHES: list[int] = [1, 2, 4, 8]
 
 
 class Arrangement(NamedTuple):
@@ -44,12 +46,12 @@ class Found(NamedTuple):
 
 def main(
     graph: Annotated[str, typer.Option(help="`demo` ships with Duet; `vit-s` has random weights, at 224 pixels.")] = "demo",
-    batch: Annotated[list[int], typer.Option(min=1, help="May be repeated.")] = [1, 2, 4, 8],  # noqa: B006 - typer copies it
+    batch: Annotated[list[int], typer.Option(min=1, help="May be repeated.")] = BATCHES,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     seconds: Annotated[float, typer.Option(min=0.5, help="Of each measurement.")] = 2.0,
 ) -> None:
     """Measure and print medians."""
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     arrangements = {
         "one batch on all cores, spinning (ONNX Runtime's default)": Arrangement(1, cores, True),
         "one batch on all cores, sleeping": Arrangement(1, cores, False),

@@ -8,7 +8,6 @@ A process of its own, as every server is. Prints JSON.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,8 @@ from statistics import median
 from typing import Annotated
 
 import typer
+
+from service.cores import usable_cores
 
 from .work import Work
 
@@ -69,7 +70,7 @@ def main(
     (row,) = work.infer([inputs])
     decode = {name: _typical(partial(work.decode, data), seconds, time.thread_time) for name, data in files.items()}
     answer = _typical(partial(work.answer, row), seconds, time.thread_time)
-    print(json.dumps(asdict(Limit(os.cpu_count() or 1, rates, decode, answer))))
+    print(json.dumps(asdict(Limit(usable_cores(), rates, decode, answer))))
 
 
 def _typical(function: Callable[[], object], seconds: float, clock: Callable[[], float]) -> float:
@@ -86,7 +87,7 @@ def _typical(function: Callable[[], object], seconds: float, clock: Callable[[],
 
 def _on_each_core(infer: Callable[[], object], size: int, seconds: float) -> float:
     """Images a second of a thread for each core, all of which run `infer`, a batch of `size`."""
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     with ThreadPoolExecutor(cores) as pool:
         times = pool.map(lambda _: _typical(infer, seconds, time.perf_counter), range(cores))
     return sum(size / each for each in times)

@@ -174,6 +174,36 @@ class LostDevice(Engine):
         return super().run(images)
 
 
+class ShortEngine(Engine):
+    """An engine that answers a batch with a row too few."""
+
+    def run(self, images: Sequence[Pixels]) -> Outputs:
+        return {name: value[: max(1, len(images) - 1)] for name, value in super().run(images).items()}
+
+
+async def test_a_row_too_few_fails_its_batch_alone(tmp_path: Path, metrics: Metrics) -> None:
+    engine = ShortEngine(write_tiny_model(tmp_path), EngineOptions(max_batch_size=4))
+    batcher = Batcher([engine], capacity=4, max_delay=0.0, patience=PATIENCE, metrics=metrics.of_model("tiny", "1"))
+    busy = await occupy(batcher, metrics)
+    answers = await asyncio.gather(*[score(batcher, grey()) for _ in range(2)], return_exceptions=True)
+    assert [type(answer) for answer in answers] == [InferenceError] * 2
+    await busy
+    await score(batcher, grey())
+    await asyncio.to_thread(batcher.close)
+
+
+async def test_engines_share_evenly_what_waits(engine: Engine, metrics: Metrics) -> None:
+    engines = [engine, engine.beside()]
+    batcher = Batcher(engines, capacity=4, max_delay=0.0, patience=PATIENCE, metrics=metrics.of_model("tiny", "1"))
+    busy = [await occupy(batcher, metrics, steps=120) for _ in engines]
+    await asyncio.gather(*[score(batcher, noise(seed)) for seed in range(4)])
+    await asyncio.gather(*busy)
+    assert metrics.registry.get_sample_value(
+        "duet_batch_size_bucket", {"model": "tiny", "version": "1", "le": "2.0"}
+    ) == sample(metrics, "duet_batches_total")
+    await asyncio.to_thread(batcher.close)
+
+
 async def test_two_engines_empty_one_queue(tmp_path: Path, metrics: Metrics) -> None:
     """While one of them is busy the other answers; and it answers on when the first has died."""
     options = EngineOptions(max_batch_size=1)

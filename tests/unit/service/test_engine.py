@@ -44,6 +44,19 @@ def test_outputs_have_one_row_an_image_whatever_the_bucket(path: Path) -> None:
             np.testing.assert_allclose(value[-1], alone[name][0], rtol=1e-5)
 
 
+def test_a_batch_on_the_cpu_is_not_padded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, sizes = Engine(path, EngineOptions(max_batch_size=8)), []
+    compute = engine._session.compute
+
+    def counted(pixels: Any) -> Any:
+        sizes.append(len(pixels))
+        return compute(pixels)
+
+    monkeypatch.setattr(engine._session, "compute", counted)
+    engine.run([noise(seed) for seed in range(5)])
+    assert sizes == [5]
+
+
 def test_engines_of_one_session_compute_at_the_same_time(path: Path) -> None:
     first = Engine(path, EngineOptions(max_batch_size=4))
     engines = [first, first.beside(), first.beside()]
