@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -23,6 +24,7 @@ from .tracing_settings import open_tracing
 log = structlog.stdlib.get_logger(__name__)
 
 _GRACE_SECONDS = 5  # beyond the deadline that every request has
+_IDLE_SECONDS = 75  # that a connection may rest between requests: more than load balancers' 60, and than most lines' cycle
 
 
 class Server(uvicorn.Server):
@@ -69,8 +71,11 @@ def main() -> None:
         access_log=False,
         server_header=False,
         headers=ON_EVERY_ANSWER,
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=settings.request_timeout_ms // 1000 + _GRACE_SECONDS,
     )
+    gc.collect()
+    gc.freeze()  # what has been imported stays: the collector would look through it again and again, and requests wait
     Server(config, runtime).run()
     code = 1 if runtime.failed else 0
     if runtime.left_behind:  # Python would wait for pictures, and take an engine apart while it computes

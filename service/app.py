@@ -47,9 +47,6 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         app.add_middleware(TraceMiddleware, tracing=tracing)
     app.add_middleware(RequestMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
-    # open to everybody: probes, Prometheus and the page's own address carry no key
-    for router in (health.router, open_inference.health_router, page.router):
-        app.include_router(router)
     for router in (
         score.router,
         score_batch.router,
@@ -61,6 +58,9 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         feedback.router,
     ):
         app.include_router(router, dependencies=[Depends(require_key)] if settings.api_keys else [])
+    # open to everybody: probes, Prometheus and the page's own address carry no key
+    for router in (health.router, open_inference.health_router, page.router):
+        app.include_router(router)
     app.mount("/static", page.PageFiles(directory=page.STATIC))
     return app
 

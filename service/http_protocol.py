@@ -13,8 +13,9 @@ log = structlog.stdlib.get_logger(__name__)
 class HttpProtocol(HttpToolsProtocol):
     """Closes a connection whose client is slow to begin a request, sends no end of header, or does not read its answer.
 
-    The time of a request runs from the connection, and from each answer, to the end of the next header; what remains of a
-    body that was answered early counts to it. A body that is being waited for is under its request's deadline instead.
+    The time of a request runs from the connection, and later from its first byte, to the end of its header; what remains of a
+    body that was answered early counts to it, from the answer. A body that is being waited for is under its
+    request's deadline instead, and a connection that rests between requests under uvicorn's `timeout_keep_alive`.
     """
 
     patience = 10.0  # seconds
@@ -35,7 +36,9 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Refuse a header, or the trailer of a body, that does not end."""
+        """Start the time of the next header; refuse a header, or the trailer of a body, that does not end."""
+        if self._timer is None and self.cycle is not None and self.cycle.response_complete:
+            self._start_timer()
         self._unused_bytes += len(data)
         super().data_received(data)
         if self._unused_bytes > self.max_header_bytes and not self.transport.is_closing():
@@ -53,9 +56,9 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        """Start the time of the next header, unless it has come already."""
+        """Start the time for the rest of a body that was answered early."""
         super().on_response_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
             self._start_timer()
 
     def pause_writing(self) -> None:

@@ -9,7 +9,8 @@ file:close()
 local think = tonumber(os.getenv("THINK_MS"))
 if think > 0 then
     function delay()
-        return math.floor(-think * math.log(1 - math.random()) + 0.5)
+        -- not for longer than 4 s: uvicorn, as most of the servers have it, hangs up after 5
+        return math.floor(math.min(-think * math.log(1 - math.random()), 4000) + 0.5)
     end
 end
 

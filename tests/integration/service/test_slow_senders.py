@@ -18,7 +18,6 @@ def test_every_slow_sender_is_cut_off_and_keeps_nobody_waiting(service: ServiceP
         "nothing": (b"", b"", ""),
         "header": (b"GET /health/live HTTP/1.1\r\nX-Slow: ", FOREVER, ""),
         "empty lines": (b"", b"\r\n" * 1000, ""),
-        "idle after an answer": (head("GET /health/live"), b"", "200 OK"),
         "header after an answer": (head("GET /health/live"), b"GET /" + FOREVER, "200 OK"),
         "no body": (head("POST /score", **late), b"", "504 Gateway Timeout"),
         "body": (head("POST /score", **late), FOREVER, "504 Gateway Timeout"),

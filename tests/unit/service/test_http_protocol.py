@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.http_protocol import HttpProtocol
 
 PATIENCE = 0.2  # seconds
+IDLE = 2  # seconds between requests
 
 
 class Impatient(HttpProtocol):
@@ -41,7 +42,9 @@ async def large_application(scope: Scope, receive: Receive, send: Send) -> None:
 @contextlib.asynccontextmanager
 async def serving(application: ASGIApp) -> AsyncIterator[uvicorn.Server]:
     """A server with little patience."""
-    config = uvicorn.Config(application, port=0, http=Impatient, ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        application, port=0, http=Impatient, ws="none", lifespan="off", log_config=None, timeout_keep_alive=IDLE
+    )
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     while not server.started:
@@ -81,6 +84,28 @@ async def test_request_that_has_begun_is_not_cut_off(port: int, pieces: list[byt
     received = await reader.read()  # until the service closes the connection, after its last answer
     writer.close()
     assert received.count(b"200 OK") == received.count(b"done") == b"".join(pieces).count(b"POST")
+
+
+async def test_connection_may_rest_for_longer_between_requests(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(2):
+        writer.write(REQUEST + b"ab")
+        assert await reader.readuntil(b"done")
+        await asyncio.sleep(3 * PATIENCE)
+    assert await reader.read() == b""  # until it has rested for too long
+    writer.close()
+
+
+async def test_header_that_does_not_end_is_cut_off_after_an_answer(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(REQUEST + b"ab")
+    await reader.readuntil(b"done")
+    await asyncio.sleep(2 * PATIENCE)
+    began = asyncio.get_running_loop().time()
+    writer.write(b"POST / HTTP/1.1\r\n")
+    assert await reader.read() == b""
+    assert asyncio.get_running_loop().time() - began < IDLE  # and not by the time that it may rest
+    writer.close()
 
 
 async def test_connection_without_a_request_is_closed_without_a_word(port: int) -> None:
