@@ -6,6 +6,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run every bucket once, so that no request pays for a first shape; raises ModelFormatError for wrong output shapes."""
-        blank = np.zeros((*self.metadata.input_shape, 3), dtype=np.uint8)
+        blank = self._blank()
         for bucket in self.buckets:
             # Unbound first: what is bound has the promised shapes, whatever the graph computes.
             for name, value in self._session.compute(np.stack([blank] * bucket)).items():
@@ -86,7 +87,14 @@ class Engine:
 
     def probe(self) -> None:
         """Compute one black picture; raises whatever keeps the engine from it."""
-        self.run([np.zeros((*self.metadata.input_shape, 3), dtype=np.uint8)])
+        self.run([self._blank()])
+
+    def fill(self) -> None:
+        """Compute as many black pictures as one run takes."""
+        self.run([self._blank()] * self.max_batch_size)
+
+    def _blank(self) -> Pixels:
+        return np.zeros((*self.metadata.input_shape, 3), dtype=np.uint8)
 
 
 def load_engines(path: Path, options: EngineOptions) -> list[Engine]:
@@ -101,13 +109,24 @@ def load_engines(path: Path, options: EngineOptions) -> list[Engine]:
     for device, engine in zip(options.device_ids, engines, strict=False):
         if engine.provider != engines[0].provider:
             raise EngineError(f"device {device} (DUET_DEVICE_ID) does not start, while device {first} does: take it out")
-        try:
+    try:
+        for engine in engines:
             engine.warm_up()
-        except ModelFormatError:
-            raise
-        except Exception as error:  # the run times' exceptions share no base class
-            raise ModelFormatError(f"{path}: cannot compute a black picture: {error}") from error
-    return engines + [engines[0].beside() for _ in range(engines[0].at_once - 1)]
+        return engines + _beside(engines[0])
+    except ModelFormatError:
+        raise
+    except Exception as error:  # the run times' exceptions share no base class
+        raise ModelFormatError(f"{path}: cannot compute a black picture: {error}") from error
+
+
+def _beside(engine: Engine) -> list[Engine]:
+    """The others that its session serves, after the largest batch on all at once: what memory that takes is taken now, so
+    that a machine without it shows at the start and not at the first burst."""
+    others = [engine.beside() for _ in range(engine.at_once - 1)]
+    if others:
+        with ThreadPoolExecutor(len(others) + 1) as pool:
+            list(pool.map(Engine.fill, [engine, *others]))
+    return others
 
 
 def buckets(max_batch_size: int) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 def _new_id() -> str:
     """No secret, so without uuid4's call into the kernel, after which the event loop waits for threads that compute."""
-    return f"{random.getrandbits(128):032x}"  # noqa: S311
+    return f"{random.getrandbits(128):032x}"
 
 
 class RequestMiddleware:
