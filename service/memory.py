@@ -1,8 +1,9 @@
-"""Memory of pictures back to the system once they are answered."""
+"""Memory of pictures and models back to the system once they are done with. Without glibc nothing here happens."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 from .model_format import MAP_SIZE
 
@@ -16,12 +17,26 @@ def give_back_freed_memory() -> None:
 
     By default glibc raises it to the largest block freed so far, up to 32 MiB. Pictures then lie between smaller things in the
     heaps of several threads, and the process stays as large as at its worst moment. What is smaller lies in few heaps.
-    Without glibc nothing happens.
     """
+    if (mallopt := _glibc("mallopt")) is not None:
+        mallopt(_MMAP_THRESHOLD, MAP_SIZE**2 * 4)
+        mallopt(_TRIM_THRESHOLD, 2**22)
+        mallopt(_ARENA_MAX, _HEAPS)
+
+
+def give_back_holes() -> None:
+    """Return the free pages in the middle of every heap, which glibc by itself never does; blocks, for milliseconds.
+
+    A model that is unloaded leaves holes between smaller things. The next one takes them in part, so that without this each
+    change of models leaves the process larger.
+    """
+    if (malloc_trim := _glibc("malloc_trim")) is not None:
+        malloc_trim(0)
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
-        return
-    mallopt(_MMAP_THRESHOLD, MAP_SIZE**2 * 4)
-    mallopt(_TRIM_THRESHOLD, 2**22)
-    mallopt(_ARENA_MAX, _HEAPS)
+        return None
+    return function

@@ -17,6 +17,7 @@ import structlog
 
 from .errors import ModelRefusedError, NoModelError, UnknownModelError
 from .loaded_model import LoadedModel, open_model
+from .memory import give_back_holes
 from .metrics import Metrics
 from .model_folder import ModelFolder, Stamp
 from .model_format import ModelFormatError
@@ -286,5 +287,6 @@ class Repository:
 
     def _forget_change(self, task: asyncio.Task[None]) -> None:
         self._changes.discard(task)
+        asyncio.get_running_loop().run_in_executor(None, give_back_holes)  # only now nothing holds what was unloaded
         if not task.cancelled():
             task.exception()  # its caller may be gone; what failed has been logged

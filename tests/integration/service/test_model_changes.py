@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.service_process import ServiceProcess, running_service
 from tests.tiny_model import write_tiny_model
 
 PICTURE = encode(spotted())
+DEMO = Path(__file__).parents[3] / "models/demo/1"
 
 
 @pytest.fixture
@@ -46,6 +49,29 @@ def score(service: ServiceProcess, **query: str) -> httpx.Response:
 def index(client: triton.InferenceServerClient) -> dict[str, str]:
     entries = client.get_model_repository_index(headers=bearer(KEY))
     return {f"{entry['name']}/{entry['version']}": entry["state"] for entry in entries}
+
+
+def test_models_that_come_and_go_leave_no_memory_behind(tmp_path: Path) -> None:
+    """The shipped model, because the tiny one weighs nothing."""
+    for name in ("demo", "second"):
+        shutil.copytree(DEMO, tmp_path / f"models/{name}/1")
+    settings = {"api_keys": SETTING, "default_model": "demo"}
+    with running_service(tmp_path / "models", tmp_path / "service.log", **settings) as service:
+        rest = []
+        for _ in range(6):
+            for change in ("load", "load", "unload"):
+                service.client.post(f"/v2/repository/models/second/{change}", headers=bearer(ADMIN_KEY)).raise_for_status()
+            rest.append(least_memory(service))
+    assert max(rest[1:]) < 1.08 * rest[0], rest
+
+
+def least_memory(service: ServiceProcess) -> float:
+    """Resident bytes once the holes have been given back, which nobody waits for."""
+    samples = []
+    for _ in range(10):
+        samples.append(service.metric("process_resident_memory_bytes"))
+        time.sleep(0.1)
+    return min(samples)
 
 
 def test_tritons_client_swaps_a_model(service: ServiceProcess, client: triton.InferenceServerClient, own_models: Path) -> None:
