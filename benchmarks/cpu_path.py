@@ -2,7 +2,7 @@
 
     python -m benchmarks.cpu_path speed models/demo/1/model.onnx --good runs/parts
     python -m benchmarks.cpu_path speed --width 384 --input-size 224 --encoder-depth 12
-    python -m benchmarks.cpu_path scores models/demo/1/model.onnx --good runs/parts --data runs/parts --layout mvtec
+    python -m benchmarks.cpu_path scores models/demo/1/model.onnx --data runs/parts --layout mvtec
 
 `speed` times ONNX Runtime and OpenVINO in float32, bfloat16 (where the CPU has it) and int8, in turns, against ONNX Runtime's
 float32 of the same turn. `scores` measures a model file in all of them on a labelled test split. bfloat16 is emulated where the
@@ -66,7 +66,7 @@ def speed(
             write_graph(random_graph(random_teacher(width, input_size), encoder_depth), (input_size, input_size), file)
         shape = OnnxSession(file, [(NAMES["cpu"], {})]).inputs[INPUT].shape[1:3]
         size = int(shape[0] or 0)
-        pictures = _good(good, size) if good else _noise(BATCH, size)
+        pictures = _good(load_samples("mvtec", good, "train"), size) if good else _noise(BATCH, size)
         sessions = {
             name: session for name, session in _sessions(file, pictures, Path(scratch)).items() if "emulated" not in name
         }
@@ -85,8 +85,7 @@ def speed(
 @app.command()
 def scores(
     model: Annotated[Path, typer.Argument()],
-    good: Annotated[Path, typer.Option(help="Good pictures, in MVTec's layout, that int8 is calibrated on.")],
-    data: Annotated[Path, typer.Option(help="A labelled test split.")],
+    data: Annotated[Path, typer.Option(help="A data set: its test split is scored, int8 is calibrated on its training split.")],
     layout: Annotated[str, typer.Option()] = "mvtec",
     normal: Annotated[list[str] | None, typer.Option(help="A normal class; repeat it. Those of the model if absent.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Every n-th picture.")] = 1,
@@ -96,11 +95,13 @@ def scores(
         reference = OnnxSession(model, [(NAMES["cpu"], {})])
         metadata = parse_metadata(reference.properties, model)
         source = Source(layout, data)
-        samples = load_sources([source], "test", normal or source.claimed(metadata.training_data.normal))[::every]
+        classes = normal or source.claimed(metadata.training_data.normal)
+        samples = load_sources([source], "test", classes)[::every]
+        good = _good(load_sources([source], "train", classes), metadata.input_size)
         labels = np.array([sample.label for sample in samples])
         found = {
             name: _scores(session, samples, metadata.input_size)
-            for name, session in _sessions(model, _good(good, metadata.input_size), Path(scratch)).items()
+            for name, session in _sessions(model, good, Path(scratch)).items()
         }
     limit = score_threshold(metadata.threshold)
     first = next(iter(found.values()))
@@ -201,8 +202,7 @@ def _scores(session: Session, samples: list[Sample], size: int) -> dict[str, npt
     return {name: np.concatenate([part[name] for part in parts]) for name in SCORES}
 
 
-def _good(folder: Path, size: int) -> Pixels:
-    samples = load_samples("mvtec", folder, "train")
+def _good(samples: list[Sample], size: int) -> Pixels:
     chosen = np.linspace(0, len(samples) - 1, min(len(samples), RANGES)).astype(int)
     return np.stack([model_input(samples[index].pixels(), (size, size)) for index in chosen])
 

@@ -62,8 +62,7 @@ def run_benchmark(
             if not file.exists():
                 Console(stderr=True).print(f"seed {seed}, {task.group} {number}/{len(todo)}: {task.name}", style="bold")
                 write_text(file, _run_task(settings, task, root, folder, seed).model_dump_json(indent=2))
-            for decoded in (RunFolder(folder).training_file, RunFolder(folder).held_out_file):
-                decoded.unlink(missing_ok=True)  # gigabytes, in the sum of all tasks
+            RunFolder(folder).training_file.unlink(missing_ok=True)  # gigabytes, in the sum of all tasks
             results.append(TaskResult.read(file))
             write_summary(output, f"{settings.benchmark}, {settings.setting}", results)
     return results

@@ -90,6 +90,14 @@ def test_decoded_pictures_do_not_pile_up(finished: Path) -> None:
     assert len(list(finished.rglob("checkpoint.pt"))) == 4
 
 
+def test_each_model_of_a_table_can_be_exported(finished: Path, tmp_path: Path) -> None:
+    result = runner.invoke(
+        app, ["export", str(finished / "seed-1/single/squares"), "--name", "squares", "--models", str(tmp_path)]
+    )
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "squares/1/model.onnx").is_file()
+
+
 def test_what_is_done_is_not_done_again(
     finished: Path, data: Path, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
