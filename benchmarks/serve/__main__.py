@@ -84,9 +84,9 @@ def _visit(name: str, setup: Setup, folder: Path, posted: list[Posted], connecti
     measured = []
     with running(name, setup, folder, posted[0].file, posted[0].media_type) as server:
         for found in posted:
-            wanted = found.file, found.media_type, connections
-            warm_up(server, *wanted)
-            saturated = saturate(server, *wanted, seconds)
+            wanted = found.file, found.media_type
+            warm_up(server, *wanted, connections)
+            saturated = saturate(server, *wanted, connections, seconds)
             shared = at_share(server, *wanted, seconds, saturated.rate)
             measured.append((found.name, saturated, shared))
         ready, peak = server.ready_seconds, server.peak_bytes

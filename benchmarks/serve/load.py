@@ -19,7 +19,8 @@ SHARE = 0.7
 WARM_UP = 2.0  # seconds
 PILOT = 2.0  # seconds, to learn how long an answer takes at that share
 LOOK = 0.5  # seconds between two looks at the memory
-OPEN = 4  # times as many connections when they pause
+PAUSE = 1.0  # seconds between two requests of a connection then: uvicorn, as most peers have it, hangs up after 5
+FEWEST = 4  # connections then
 
 
 class LoadError(RuntimeError):
@@ -47,9 +48,9 @@ def saturate(server: Server, body: Path, media_type: str, connections: int, seco
     return _answered(server, _wrk(server, body, media_type, connections, seconds, 0.0, paths))
 
 
-def at_share(server: Server, body: Path, media_type: str, connections: int, seconds: float, rate: float) -> Load:
-    """Requests at about SHARE of `rate`, as from people: more connections, which pause."""
-    connections *= OPEN
+def at_share(server: Server, body: Path, media_type: str, seconds: float, rate: float) -> Load:
+    """Requests at about SHARE of `rate`, as from people: connections that pause, as many as that takes."""
+    connections = max(FEWEST, round(SHARE * rate * PAUSE))
     between = 1000 * connections / (SHARE * rate)  # milliseconds from request to request of one connection
     pilot = _wrk(server, body, media_type, connections, PILOT, max(between - 2000 / rate, 1.0))
     return _answered(server, _wrk(server, body, media_type, connections, seconds, max(between - pilot.p50, 1.0)))

@@ -9,7 +9,7 @@ file:close()
 local think = tonumber(os.getenv("THINK_MS"))
 if think > 0 then
     function delay()
-        -- not for longer than 4 s: uvicorn, as most of the servers have it, hangs up after 5
+        -- one in fifty would be longer than 4 s, after which servers hang up
         return math.floor(math.min(-think * math.log(1 - math.random()), 4000) + 0.5)
     end
 end

@@ -65,6 +65,16 @@ def test_models_that_come_and_go_leave_no_memory_behind(tmp_path: Path) -> None:
     assert max(rest[1:]) < 1.08 * rest[0], rest
 
 
+def test_a_burst_takes_no_memory_that_the_start_has_not_taken(tmp_path: Path) -> None:
+    shutil.copytree(DEMO, tmp_path / "models/demo/1")
+    with running_service(tmp_path / "models", tmp_path / "service.log", max_queue=64) as service:
+        before = least_memory(service)
+        with ThreadPoolExecutor(32) as pool:
+            answers = list(pool.map(lambda _: service.client.post("/score", content=PICTURE), range(160)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert least_memory(service) < 1.1 * before
+
+
 def least_memory(service: ServiceProcess) -> float:
     """Resident bytes once the holes have been given back, which nobody waits for."""
     samples = []
