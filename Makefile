@@ -37,7 +37,7 @@ test-containers: $(VENV)/.dev-$(RUNTIME) ## build the images, bring the Compose 
 
 bench: $(VENV)/.dev-$(RUNTIME) $(VENV)-bench/.$(RUNTIME) debian-packages ## measure Duet beside LitServe, mosec, BentoML and a plain handler
 	@$(VENV)/bin/python -m benchmarks.serve --graph demo $(BENCH_ARGS)
-	@$(VENV)/bin/python -m benchmarks.serve --graph vit-s --picture web $(BENCH_ARGS)
+	@$(VENV)/bin/python -m benchmarks.serve --graph vit-s --picture web --seconds 20 $(BENCH_ARGS)
 
 bench-gpu: BENCH_ARGS += --cuda --output runs/serve-gpu
 bench-gpu: bench ## the same with CUDA, on a machine that has it

@@ -17,7 +17,6 @@ from .servers import Server
 SCRIPT = Path(__file__).with_name("post.lua")
 SHARE = 0.7
 WARM_UP = 2.0  # seconds
-PILOT = 2.0  # seconds, to learn how long an answer takes at that share
 LOOK = 0.5  # seconds between two looks at the memory
 PAUSE = 1.0  # seconds between two requests of a connection then: uvicorn, as most peers have it, hangs up after 5
 FEWEST = 4  # connections then
@@ -52,7 +51,7 @@ def at_share(server: Server, body: Path, media_type: str, seconds: float, rate: 
     """Requests at about SHARE of `rate`, as from people: connections that pause, as many as that takes."""
     connections = max(FEWEST, round(SHARE * rate * PAUSE))
     between = 1000 * connections / (SHARE * rate)  # milliseconds from request to request of one connection
-    pilot = _wrk(server, body, media_type, connections, PILOT, max(between - 2000 / rate, 1.0))
+    pilot = _wrk(server, body, media_type, connections, seconds, max(between - 2000 / rate, 1.0))  # how long an answer takes
     return _answered(server, _wrk(server, body, media_type, connections, seconds, max(between - pilot.p50, 1.0)))
 
 
