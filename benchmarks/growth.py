@@ -135,8 +135,8 @@ def draw(curves: dict[str, list[Point]], file: Path) -> None:
         panel.set_xlabel(title)
         late = panel.twinx()
         late.plot(places, [found.p99 for found in points], "s--", color="#d95f0e")
-        late.set_yscale("log")
-        late.tick_params(axis="y", which="both", colors="#d95f0e")
+        late.set_ylim(bottom=0)
+        late.tick_params(axis="y", colors="#d95f0e")
     panels[0].set_ylabel("images/s", color="#2b6cb0")
     figure.axes[-1].set_ylabel("p99 in ms", color="#d95f0e")
     last = panels[-1]
