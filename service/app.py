@@ -47,7 +47,7 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         app.add_middleware(TraceMiddleware, tracing=tracing)
     app.add_middleware(RequestMiddleware)
     app.add_middleware(SecurityHeadersMiddleware)
-    for router in (
+    for router in (  # scoring first: routes are tried in this order
         score.router,
         score_batch.router,
         repository.router,
