@@ -92,9 +92,9 @@ def _stream(service: ServiceProcess, pictures: list[bytes], rate: float, seconds
 
 
 def _until_shown(page: Page, number: int) -> float:
-    """Seconds until the page shows this part's result, from now."""
+    """Seconds until this part's result is on the wall, from now. Not only as the newest: answers overtake each other."""
     started = time.monotonic()
-    shown = f"document.querySelector('#facts').textContent.includes('part {number}')"
+    shown = f"document.querySelector('#wall').textContent.includes('part {number}')"
     page.wait_for_function(shown, timeout=_PATIENCE_MS)
     return time.monotonic() - started
 
