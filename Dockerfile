@@ -50,6 +50,9 @@ LABEL org.opencontainers.image.title="Duet" \
       org.opencontainers.image.description="Finds what is wrong in a picture" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
+# Which commit it is: --build-arg REVISION=$(git rev-parse HEAD)
+ARG REVISION=unknown
+LABEL org.opencontainers.image.revision="${REVISION}"
 WORKDIR /tmp
 
 FROM base AS training

@@ -221,7 +221,7 @@ class Batcher:
         except Exception as error:
             _trace(batch, started, error)
             log.exception("inference failed", images=len(batch))
-            _refuse(batch, InferenceError, "the model could not compute this batch; the cause is in the service's log")
+            _refuse(batch, InferenceError, "the model could not compute this batch; the cause is in the service's log", error)
             return _revive(engine)
         finally:
             del self._computing[engine]
@@ -246,9 +246,11 @@ def _revive(engine: Engine) -> bool:
     return True
 
 
-def _refuse(entries: list[Entry], kind: type[ServiceError], detail: str) -> None:
+def _refuse(entries: list[Entry], kind: type[ServiceError], detail: str, cause: Exception | None = None) -> None:
     for entry in entries:
-        _post(entry, kind(detail))
+        answer = kind(detail)
+        answer.__cause__ = cause
+        _post(entry, answer)
 
 
 def _post(entry: Entry, answer: Inference | ServiceError) -> None:

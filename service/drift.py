@@ -1,6 +1,6 @@
 """Whether a line still looks like the pictures that its model was calibrated on.
 
-Ours: the last 2,000 pictures of the last hour are compared with the calibration's held-out good ones by the population
+Ours: the last 2,000 pictures of the last day are compared with the calibration's held-out good ones by the population
 stability index of each probability, PSI = sum over bins of (p - q) ln(p / q). By custom 0.1 is worth a look and 0.25 is another
 population. With 200 pictures in the window chance alone exceeds 0.25 less than once in 100 times, with 500 once in 500.
 """
@@ -18,7 +18,7 @@ from .model_format import Distribution, ScoreName
 from .schemas import BranchScores
 
 WINDOW_IMAGES = 2000
-WINDOW_SECONDS = 3600.0
+WINDOW_SECONDS = 86_400.0  # a line of nine parts an hour fills the least in it
 LEAST_IMAGES = 200  # of fewer no index is told
 
 

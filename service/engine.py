@@ -75,23 +75,26 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run every bucket once, so that no request pays for a first shape; raises ModelFormatError for wrong output shapes."""
-        blank = self._blank()
+        if self._session.any_size:
+            self._check(min(2, self.max_batch_size))  # enough to see it; `fill` runs the largest
+            return
         for bucket in self.buckets:
-            # Unbound first: what is bound has the promised shapes, whatever the graph computes.
-            for name, value in self._session.compute(np.stack([blank] * bucket)).items():
-                expected = (bucket, *output_shape(name))
-                if value.shape != expected:
-                    raise ModelFormatError(f"output '{name}' has shape {value.shape} for {bucket} images, not {expected}")
-            if not self._session.any_size:
-                self.run([blank] * bucket)
+            self._check(bucket)  # unbound: what is bound has the promised shapes, whatever the graph computes
+            self.run([self._blank()] * bucket)
+
+    def fill(self) -> None:
+        """Compute as many black pictures as one run takes."""
+        self.run([self._blank()] * self.max_batch_size)
 
     def probe(self) -> None:
         """Compute one black picture; raises whatever keeps the engine from it."""
         self.run([self._blank()])
 
-    def fill(self) -> None:
-        """Compute as many black pictures as one run takes."""
-        self.run([self._blank()] * self.max_batch_size)
+    def _check(self, count: int) -> None:
+        for name, value in self._session.compute(np.stack([self._blank()] * count)).items():
+            expected = (count, *output_shape(name))
+            if value.shape != expected:
+                raise ModelFormatError(f"output '{name}' has shape {value.shape} for {count} images, not {expected}")
 
     def _blank(self) -> Pixels:
         return np.zeros((*self.metadata.input_shape, 3), dtype=np.uint8)
@@ -112,21 +115,20 @@ def load_engines(path: Path, options: EngineOptions) -> list[Engine]:
     try:
         for engine in engines:
             engine.warm_up()
-        return engines + _beside(engines[0])
+        return _filled(engines[0]) + engines[1:]
     except ModelFormatError:
         raise
     except Exception as error:  # the run times' exceptions share no base class
         raise ModelFormatError(f"{path}: cannot compute a black picture: {error}") from error
 
 
-def _beside(engine: Engine) -> list[Engine]:
-    """The others that its session serves, after the largest batch on all at once: what memory that takes is taken now, so
-    that a machine without it shows at the start and not at the first burst."""
-    others = [engine.beside() for _ in range(engine.at_once - 1)]
-    if others:
-        with ThreadPoolExecutor(len(others) + 1) as pool:
-            list(pool.map(Engine.fill, [engine, *others]))
-    return others
+def _filled(engine: Engine) -> list[Engine]:
+    """It and the others that its session serves, after the largest batch on all at once: what memory that takes is taken now,
+    so that a machine without it shows at the start and not at the first burst."""
+    engines = [engine, *(engine.beside() for _ in range(engine.at_once - 1))]
+    with ThreadPoolExecutor(len(engines)) as pool:
+        list(pool.map(Engine.fill, engines))
+    return engines
 
 
 def buckets(max_batch_size: int) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -79,7 +80,10 @@ def _labels(request: Request) -> tuple[str, str]:
 
 def _count_scored(request: Request) -> None:
     _count_outcome(request, "failed" if getattr(request.state, "failed", False) else "scored")
-    runtime_of(request).metrics.observe_request(*_labels(request), request.state.progress.total, request.state.id)
+    progress: Progress = request.state.progress
+    if progress.pictures == 1 and progress.received is not None:
+        seconds = time.monotonic() - progress.received
+        runtime_of(request).metrics.observe_request(*_labels(request), seconds, request.state.id)
 
 
 def _count_cancelled(request: Request) -> None:

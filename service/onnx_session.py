@@ -23,6 +23,7 @@ NAMES: dict[Provider, str] = {
     "cuda": "CUDAExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
+_FATAL = 4  # what fails is raised, too, and is no line of JSON where ONNX Runtime prints it
 _ELEMENTS = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
@@ -80,7 +81,7 @@ class OnnxSession:
         """See Session."""
         names = list(self.outputs)
         # memory that is not bound cannot be captured
-        options = _run_options(graph=-1) if self._graphs else None
+        options = _run_options(graph=-1 if self._graphs else None)
         return dict(zip(names, self._session.run(names, {INPUT: pixels}, options), strict=True))
 
     def bind(self, bucket: int, input_shape: Shape, outputs: Mapping[str, Sequence[int]]) -> Buffers:
@@ -90,7 +91,7 @@ class OnnxSession:
 
     def _copied(self, input_shape: tuple[int, ...], outputs: Mapping[str, tuple[int, ...]]) -> Buffers:
         """ONNX Runtime copies from and to host memory, where the device has its own."""
-        binding = self._session.io_binding()
+        binding, options = self._session.io_binding(), _run_options()
         images, value = _allocate(input_shape, np.uint8, self._pinned)
         binding.bind_ortvalue_input(INPUT, value)
         arrays: Outputs = {}
@@ -99,7 +100,7 @@ class OnnxSession:
             binding.bind_ortvalue_output(name, value)
 
         def compute() -> None:
-            self._session.run_with_iobinding(binding)
+            self._session.run_with_iobinding(binding, options)
             binding.synchronize_outputs()
 
         return Buffers(images, arrays, compute)
@@ -147,10 +148,12 @@ def _allocate(shape: tuple[int, ...], kind: type, pinned: Any) -> tuple[npt.NDAr
     return array, ort.OrtValue.ortvalue_from_numpy(array)
 
 
-def _run_options(graph: int) -> ort.RunOptions:
-    """Capture and replay as the CUDA graph of this number; -1 computes without one."""
+def _run_options(graph: int | None = None) -> ort.RunOptions:
+    """Capture and replay as the CUDA graph of this number; -1 computes without one where others are captured."""
     options = ort.RunOptions()
-    options.add_run_config_entry("gpu_graph_id", str(graph))
+    options.log_severity_level = _FATAL
+    if graph is not None:
+        options.add_run_config_entry("gpu_graph_id", str(graph))
     return options
 
 

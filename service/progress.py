@@ -39,6 +39,8 @@ class Progress:
     seconds: dict[str, float] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     trace: RequestTrace | None = None  # where traces are wanted
+    pictures: int = 1
+    received: float | None = None  # when its body was in, a time of time.monotonic()
 
     @property
     def deadline(self) -> float:

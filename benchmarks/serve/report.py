@@ -17,9 +17,11 @@ from rich.table import Table
 
 from .limit import Limit
 from .load import SHARE, Load
+from .queueing import perfect_p99
 from .servers import DUET
 
 GOALS = "goals: Duet at least 0.95 of the limit, at least 1.3 times the best peer, p99 at most 0.8 of the best peer's"
+_AT_RANDOM = 16  # requests a second at SHARE: of fewer, few connections bring them, which wait for their own answers
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ def print_tables(result: Result) -> None:
                 f"Duet: {rates[DUET] / limit:.2f} of the limit, {rates[DUET] / best:.2f} of the best peer, "
                 f"p99 {late[DUET] / soonest:.2f} of the best peer's"
             )
+            console.print(f"The limit itself: {limit / best:.2f} of the best peer")
+            if not result.cuda and SHARE * rates[DUET] >= _AT_RANDOM:
+                perfect = perfect_p99(rates[DUET], result.limits[0].cores, SHARE)
+                console.print(
+                    f"A queue that loses nothing (M/D/c) at Duet's rate: p99 {perfect:.0f} ms, {perfect / soonest:.2f}"
+                )
     console.print(GOALS)
 
 

@@ -23,7 +23,7 @@ def _anomalous(window: str, by: str = "") -> str:
 
 def _score(share: float, branch: str) -> str:
     buckets = f'duet_score_bucket{{model=~"$model",branch="{branch}"}}'
-    return f"histogram_quantile({share}, sum by (le) (rate({buckets}{_RATE})))"
+    return f"histogram_quantile({share}, sum by (le, model, version) (rate({buckets}{_RATE})))"
 
 
 def line_dashboard() -> Dashboard:
@@ -73,6 +73,7 @@ def line_dashboard() -> Dashboard:
                 _score(0.5, "joint"),
                 "percentunit",
                 CALM,
+                legend=_NAME,
                 none="no parts",
                 decimals=0,
             )
@@ -135,7 +136,7 @@ def line_dashboard() -> Dashboard:
                 " threshold.",
                 "percentunit",
                 [
-                    *(query(_score(share, "joint"), f"p{share * 100:.0f}") for share in (0.5, 0.95, 0.99)),
+                    *(query(_score(share, "joint"), f"p{share * 100:.0f} {_NAME}") for share in (0.5, 0.95, 0.99)),
                     query(f"max{by_model}(duet_model_threshold{_MODEL})", f"threshold {_NAME}"),
                 ],
                 largest=1,
@@ -146,7 +147,7 @@ def line_dashboard() -> Dashboard:
                 "Local: scratches, missing pins",
                 "Median and 95th percentile of the local probability.",
                 "percentunit",
-                [query(_score(share, "local"), f"p{share * 100:.0f}") for share in (0.5, 0.95)],
+                [query(_score(share, "local"), f"p{share * 100:.0f} {_NAME}") for share in (0.5, 0.95)],
                 largest=1,
             )
         )
@@ -155,7 +156,7 @@ def line_dashboard() -> Dashboard:
                 "Semantic: the wrong part",
                 "Median and 95th percentile of the semantic probability.",
                 "percentunit",
-                [query(_score(share, "semantic"), f"p{share * 100:.0f}") for share in (0.5, 0.95)],
+                [query(_score(share, "semantic"), f"p{share * 100:.0f} {_NAME}") for share in (0.5, 0.95)],
                 largest=1,
             )
         )
@@ -172,7 +173,7 @@ def line_dashboard() -> Dashboard:
         .with_panel(
             lines(
                 "Drift from calibration",
-                "Population stability index of the last hour's parts, 2,000 at most. From 0.25 on they are another population.",
+                "Population stability index of the latest 2,000 parts of the last day. From 0.25 on another population.",
                 "short",
                 [query(f"max by (model, version, branch) (duet_drift_psi{_MODEL})", f"{{{{branch}}}} {_NAME}")],
                 _DRIFT,
@@ -180,7 +181,7 @@ def line_dashboard() -> Dashboard:
         )
         .with_panel(
             lines(
-                "Above the threshold, last hour",
+                "Above the threshold, of those",
                 "Share of the same parts that the model's own threshold calls anomalous, whatever requests asked for.",
                 "percentunit",
                 [query(f"max{by_model}(duet_drift_anomalous_ratio{_MODEL})", _NAME)],

@@ -30,7 +30,7 @@ def service_dashboard() -> Dashboard:
             number(
                 "Ready",
                 "Whether every instance answers. Red: the runbook's DuetNotReady or DuetScrapeDown.",
-                'min(duet_ready or up{job=~".*duet.*"} == 0)',
+                'min(duet_ready or up{job="duet"} == 0)',
                 "short",
                 ((None, RED), (1, GREEN)),
                 words={"1": ("ready", GREEN), "0": ("NOT READY", RED)},
@@ -180,7 +180,7 @@ def service_dashboard() -> Dashboard:
                 "Processor",
                 "Cores in use.",
                 "short",
-                [query(f'sum by (instance) (rate(process_cpu_seconds_total{{job=~".*duet.*"}}{_RATE}))', "{{instance}}")],
+                [query(f'sum by (instance) (rate(process_cpu_seconds_total{{job="duet"}}{_RATE}))', "{{instance}}")],
             )
         )
         .with_panel(
@@ -188,7 +188,7 @@ def service_dashboard() -> Dashboard:
                 "Memory",
                 "Resident memory. It may rise by what large pictures take, and comes back.",
                 "bytes",
-                [query('sum by (instance) (process_resident_memory_bytes{job=~".*duet.*"})', "{{instance}}")],
+                [query('sum by (instance) (process_resident_memory_bytes{job="duet"})', "{{instance}}")],
             )
         )
         .with_panel(
@@ -196,7 +196,7 @@ def service_dashboard() -> Dashboard:
                 "Open files and sockets",
                 "Against what the system allows.",
                 "short",
-                [query('max by (instance) (process_open_fds{job=~".*duet.*"})', "{{instance}}")],
+                [query('max by (instance) (process_open_fds{job="duet"})', "{{instance}}")],
             )
         )
         .with_row(Row("Models"))

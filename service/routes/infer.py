@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -88,6 +89,7 @@ async def _infer(
     request.state.model = repository.ensure_room(name, version)
     async with progress.within_deadline():
         body = await read_body(request, runtime_of(request).settings.max_bytes)
+        progress.received = time.monotonic()
         async with repository.use(name, version) as model:
             request.state.model = (model.name, model.version)
             with model.metrics.inflight_requests.track_inprogress():
@@ -102,6 +104,7 @@ async def _answer(
         call = await runtime.pictures.run(
             lambda: _read(body, headers.get("content-encoding", ""), length, model, runtime.settings)
         )
+    progress.pictures = len(call.pictures)
     if call.request.parameters.timeout:
         progress.limit = min(progress.limit, call.request.parameters.timeout / 1e6)
     async with progress.within_deadline():

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 
 from service.engine import Engine, load_engines
+from service.gpu import GpuCollector
 from service.images import decode_image, model_input
 from service.onnx_session import pinned_memory
 from service.providers import EngineOptions
@@ -38,6 +39,13 @@ def test_scores_are_those_of_the_cpu(path: Path) -> None:
     for name, value in Engine(path, EngineOptions(max_batch_size=4)).run(pictures).items():
         np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found["joint_score"], [expected_scores(p)[2] for p in pictures], rtol=1e-3, atol=1e-4)
+
+
+def test_the_gpu_is_watched() -> None:
+    used, total, busy = GpuCollector().collect()
+    assert used.samples
+    assert all(0 < mine.value < whole.value for mine, whole in zip(used.samples, total.samples, strict=True))
+    assert all(0 <= sample.value <= 1 for sample in busy.samples)
 
 
 def test_host_memory_is_pinned(path: Path) -> None:

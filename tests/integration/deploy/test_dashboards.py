@@ -108,6 +108,13 @@ def with_variables(expression: str) -> str:
     return expression.replace("$model", "tiny").replace("$__rate_interval", "10s").replace("$__range", "60s")
 
 
+def test_no_query_makes_one_line_of_two_models_scores() -> None:
+    """Their probabilities have nothing in common; a histogram of all of them, coloured by count, is the one exception."""
+    scores = [target["expr"] for _, _, target in QUERIES if re.search("histogram_quantile.*duet_score", target["expr"])]
+    assert scores
+    assert all("sum by (le, model, version)" in expression for expression in scores)
+
+
 @pytest.mark.parametrize(("board", "title", "target"), QUERIES, ids=[f"{b}: {t} {q['refId']}" for b, t, q in QUERIES])
 def test_query_has_data(prometheus: PrometheusProcess, board: str, title: str, target: dict[str, Any]) -> None:
     expression = with_variables(target["expr"])

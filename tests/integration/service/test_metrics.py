@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.drift import LEAST_IMAGES
 from service.model_format import Distribution
-from tests.pictures import encode, grey, spotted
+from tests.pictures import SIZE, encode, grey, spotted
 from tests.service_process import ONE_ENGINE, ServiceProcess, running_service
 from tests.tiny_model import build_model, metadata, save, write_tiny_model
 from tests.traffic import connection_with_request, occupy
@@ -124,6 +125,30 @@ def test_a_request_id_too_long_for_an_exemplar_is_left_out(scraped: ServiceProce
     assert answer.headers["X-Request-ID"] == longest
     assert scraped.metric("duet_request_duration_seconds_count") == before + 1
     assert longest not in scraped.client.get("/metrics", headers=OPENMETRICS).text
+
+
+def test_a_slow_sender_is_no_delay_of_ours(scraped: ServiceProcess) -> None:
+    def in_two_parts() -> Iterator[bytes]:
+        yield encode(grey())[:40]
+        time.sleep(1.5)
+        yield encode(grey())[40:]
+
+    before = scraped.metric("duet_request_duration_seconds_sum")
+    assert scraped.client.post("/score", content=in_two_parts()).status_code == 200
+    assert 0 < scraped.metric("duet_request_duration_seconds_sum") - before < 1.4
+
+
+def test_only_requests_of_one_picture_have_a_latency_to_compare(scraped: ServiceProcess) -> None:
+    """Of many it is as long as they are, and would wake somebody up for nothing (DuetLatencyBurnsFast)."""
+    picture = encode(grey())
+    for count in (1, 3):
+        before = scraped.metric("duet_request_duration_seconds_count")
+        files = [("image", picture)] * count
+        assert scraped.client.post("/score/batch", files=files).status_code == 200
+        data = [128] * (count * SIZE * SIZE * 3)
+        tensor = {"name": "image", "shape": [count, SIZE, SIZE, 3], "datatype": "UINT8", "data": data}
+        assert scraped.client.post("/v2/models/tiny/infer", json={"inputs": [tensor]}).status_code == 200
+        assert scraped.metric("duet_request_duration_seconds_count") - before == (2 if count == 1 else 0)
 
 
 def test_readiness_and_fallback_are_told(scraped: ServiceProcess) -> None:

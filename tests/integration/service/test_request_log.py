@@ -100,8 +100,20 @@ def test_neither_pictures_nor_secrets_get_into_the_log(models: Path, tmp_path: P
     assert repr(picture[1000:1020])[2:-1] not in log
 
 
-def test_every_line_of_a_life_is_json_uvicorns_too(models: Path, tmp_path: Path) -> None:
+def test_a_failed_request_tells_what_failed_inside(service: ServiceProcess) -> None:
+    """Its own line names the error of the batch that it was computed in, which has no request's id."""
+    post(service.client, "inside", content=encode(failing()))
+    line_of(service, "inside")
+    lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    (failed,) = (line for line in lines if line["event"] == "request failed" and line["request_id"] == "inside")
+    (computed, *_) = (line for line in lines if line["event"] == "inference failed")
+    assert failed["exception"][-1]["exc_value"] == computed["exception"][-1]["exc_value"]
+    assert failed["exception"][0]["exc_type"] == "InferenceError"
+
+
+def test_every_line_of_a_life_is_json_uvicorns_and_onnx_runtimes_too(models: Path, tmp_path: Path) -> None:
     with running_service(models, tmp_path / "service.log") as service:
+        post(service.client, "fails", content=encode(failing()))
         post(service.client, "last", content=encode(grey()))
         line_of(service, "last")
         service.terminate()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from benchmarks.serve.limit import Limit
 from benchmarks.serve.load import Load
+from benchmarks.serve.queueing import perfect_p99
 from benchmarks.serve.report import Result, Visit, draw, print_tables, spread, write_json
 
 LIMIT = Limit(cores=2, inference={1: 50.0, 8: 100.0, 16: 90.0}, decode={"a.jpeg": 0.004}, answer=0.001)
@@ -45,6 +47,28 @@ def test_goals_are_told_as_ratios(capsys: pytest.CaptureFixture[str]) -> None:
     print_tables(result())
     printed = " ".join(capsys.readouterr().out.split())
     assert "Duet: 0.94 of the limit, 1.50 of the best peer, p99 0.50 of the best peer's" in printed
+
+
+def test_what_no_server_could_do_is_told_beside(capsys: pytest.CaptureFixture[str]) -> None:
+    print_tables(result())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "The limit itself: 1.60 of the best peer" in printed
+    assert f"at Duet's rate: p99 {perfect_p99(75, 2, 0.7):.0f} ms" in printed
+
+
+def test_perfect_queue_with_little_to_do_takes_one_picture_s_time() -> None:
+    assert perfect_p99(rate=100, cores=2, share=0.001) == pytest.approx(20, rel=0.01)
+
+
+def test_perfect_queue_waits_as_theory_says() -> None:
+    """M/D/1 at half load, in service times: the 99th percentile of Erlang's distribution of the wait is 3.336."""
+
+    def share_that_waits_at_most(time: float) -> float:
+        terms = ((0.5 * (k - time)) ** k / math.factorial(k) * math.exp(-0.5 * (k - time)) for k in range(int(time) + 1))
+        return 0.5 * sum(terms)
+
+    assert share_that_waits_at_most(3.336) == pytest.approx(0.99, abs=1e-4)
+    assert perfect_p99(rate=100, cores=1, share=0.5) == pytest.approx(10 * (1 + 3.336), rel=0.05)
 
 
 def test_every_round_is_kept(tmp_path: Path) -> None:
