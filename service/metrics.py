@@ -125,7 +125,7 @@ class Metrics:
         )
         self._request_duration = Histogram(
             "duet_request_duration_seconds",
-            "From request to answer, of scored requests",
+            "From the last byte of a request to its answer, of scored requests of one picture",
             _MODEL,
             buckets=_DURATIONS,
             registry=registry,

@@ -52,7 +52,7 @@ def service_dashboard() -> Dashboard:
         .with_panel(
             number(
                 "p99 latency",
-                "99 of 100 scored requests were answered in this time.",
+                "99 of 100 requests of one picture were answered in this time, once they were received.",
                 _quantile(0.99, "duet_request_duration_seconds"),
                 "s",
                 _LATENCY,
@@ -113,7 +113,7 @@ def service_dashboard() -> Dashboard:
         .with_panel(
             lines(
                 "Request",
-                "From request to answer, of scored requests. Points are requests: their id leads to the log line.",
+                "From last byte to answer, of requests of one picture. Points are requests: their id leads to the log line.",
                 "s",
                 [
                     query(_quantile(share, "duet_request_duration_seconds"), f"p{share * 100:.0f}", exemplar=True)
@@ -133,7 +133,7 @@ def service_dashboard() -> Dashboard:
         .with_panel(
             histogram(
                 "Requests by duration",
-                "How many requests took how long.",
+                "How many requests of one picture took how long.",
                 f"sum by (le) (increase(duet_request_duration_seconds_bucket{_MODEL}{_RATE}))",
                 "s",
                 width=8,
