@@ -1,6 +1,11 @@
 """Duet's Python SDK and camera client. The SDK needs httpx and stamina; numpy and Pillow only where pictures are arrays."""
 
-from .async_client import AsyncDuetClient
+try:
+    from .async_client import AsyncDuetClient
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"{error.name} is not installed, which Duet's clients need: .venv/bin/pip install -e '.[camera]'", name=error.name
+    ) from None
 from .duet_client import DuetClient
 from .errors import (
     BadParameterError,

@@ -6,6 +6,7 @@ import argparse
 import gc
 import logging
 import os
+import socket
 import sys
 from types import FrameType
 
@@ -41,6 +42,20 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
+def _ensure_address(settings: Settings) -> None:
+    """Raise SettingsError where nobody could listen, before a model is loaded for nothing."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        where = f"DUET_HOST={settings.host}, DUET_PORT={settings.port}"
+        raise SettingsError(f"{where}: {error.strerror}: stop what listens there, or set another") from error
+
+
 def main() -> None:
     """Serve until a signal. Exits with 0, with 1 if the model cannot be loaded, with 2 for a wrong setting."""
     names = "\n".join(f"  {PREFIX + name.upper():<28}{field.description}" for name, field in Settings.model_fields.items())
@@ -52,6 +67,7 @@ def main() -> None:
     ).parse_args()
     try:
         settings = load_settings()
+        _ensure_address(settings)
         tracing = open_tracing()
         configure_logging(settings)
         give_back_freed_memory()

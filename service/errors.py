@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -193,6 +193,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
     DeadlineError: Problem(504, "deadline-passed", "Deadline passed"),
 }
 
+_ABSENT = "none_required"  # that a parameter could have been left out
+
 _HTTP_PROBLEMS = {
     404: Problem(404, "not-found", "No such address"),
     405: Problem(405, "method-not-allowed", "Method not allowed"),
@@ -240,11 +242,17 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
     return problem_response(request, error)
 
 
+def _reason(error: dict[str, Any]) -> str:
+    """Of parameters pydantic names which of its alternatives it tried, too, which says nothing to a client."""
+    place, *path = error["loc"]
+    return f"{'.'.join(map(str, path if place == 'body' else path[:1]))}: {error['msg']}"
+
+
 def _detail(error: Exception, problem: Problem) -> str:
     if problem is INTERNAL_ERROR:
         return "The cause is in the service's log, under this answer's X-Request-ID."
     if isinstance(error, RequestValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+        return "; ".join(dict.fromkeys(_reason(e) for e in error.errors() if e["type"] != _ABSENT))
     if isinstance(error, HTTPException):
         return "GET /docs lists every address and its methods, unless DUET_DOCS turned it off."
     return str(error)

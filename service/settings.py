@@ -95,11 +95,12 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError("; ".join(_reason(dict(e)) for e in error.errors())) from error
+        first = {e["loc"][:1]: dict(e) for e in reversed(error.errors())}  # what follows from it says nothing new
+        raise SettingsError("; ".join(_reason(e) for e in reversed(first.values()))) from error
 
 
 def _reason(error: dict[str, Any]) -> str:
     location = error["loc"]
     name = PREFIX + str(location[0]).upper() if location else "settings"
     shown = name if name in _SECRET else f"{name}={error['input']}"
-    return f"{shown}: {error['msg']}"
+    return f"{shown}: {error['msg'].removeprefix('Value error, ')}"

@@ -48,7 +48,8 @@ async def read_image(request: Request, max_bytes: int) -> bytes:
     if content_type == "application/octet-stream" or content_type.startswith("image/"):
         return await read_body(request, max_bytes)
     raise UnsupportedContentTypeError(
-        f"Content-Type '{content_type}' is not accepted: send image/*, application/octet-stream or {_FORM}"
+        f"Content-Type '{content_type}' is not accepted: send image/* (as -H 'Content-Type: image/png'), "
+        f"application/octet-stream or {_FORM}"
     )
 
 
@@ -131,7 +132,7 @@ class _Form:
 
     def _add(self, name: bytes | None, upload: Upload) -> None:
         if name != FIELD.encode():
-            raise BadParameterError(f"the form must have fields '{FIELD}' alone, not {reprlib.repr(_text(name or b''))}")
+            raise BadParameterError(f"name the form's fields '{FIELD}', not {reprlib.repr(_text(name or b''))}")
         if len(self.uploads) == self._max_images:
             raise TooManyImagesError(f"the form has more than {self._max_images} pictures: send them in several requests")
         self.uploads.append(upload)

@@ -29,7 +29,7 @@ def main() -> None:
     except (SourceError, SpoolError, OSError, sqlite3.Error) as error:
         _fail(str(error))
     except ModuleNotFoundError as error:  # what only this source or sink needs
-        _fail(f"{error.name} is not installed: pip install 'duet[camera]'")
+        _fail(f"{error.name} is not installed: .venv/bin/pip install -e '.[camera]'")
     sys.stdout.flush()
     os._exit(0)  # a camera's driver or a sink may hold a thread for ever; the spool is committed
 

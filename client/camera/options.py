@@ -93,7 +93,7 @@ def _common() -> argparse.ArgumentParser:
     """What every source has."""
     common = argparse.ArgumentParser(add_help=False)
     service = common.add_argument_group("service")
-    service.add_argument("--url", type=checked_url, default=DEFAULT_URL, help="address of the service (%(default)s)")
+    service.add_argument("--url", type=_url, default=DEFAULT_URL, help="address of the service (%(default)s)")
     service.add_argument("--api-key-file", type=_secret, metavar="FILE", help="file that holds the API key")
     service.add_argument("--model", help="model that scores; the service's default if absent")
     service.add_argument("--threshold", type=_share, help="joint probability from which a part is bad; the model's if absent")
@@ -126,7 +126,7 @@ def _common() -> argparse.ArgumentParser:
     sinks.add_argument("--csv", type=Path, metavar="FILE", help="append verdicts as CSV")
     sinks.add_argument("--rotate-mb", type=_positive, default=100, metavar="MIB", help="size of such a file (%(default)s)")
     sinks.add_argument("--rotate-keep", type=_positive, default=10, metavar="N", help="older files kept (%(default)s)")
-    sinks.add_argument("--webhook", type=checked_url, metavar="URL", help="post verdicts as JSON")
+    sinks.add_argument("--webhook", type=_url, metavar="URL", help="post verdicts as JSON")
     sinks.add_argument("--mqtt", type=_broker, metavar="URL", help="publish verdicts: mqtt[s]://[USER@]HOST[:PORT][/PREFIX]")
     sinks.add_argument("--mqtt-password-file", type=_secret, metavar="FILE", help="file that holds the broker's password")
     sinks.add_argument("--on-verdict", type=_command, metavar="COMMAND", help="run for each verdict that is not late")
@@ -193,6 +193,13 @@ def _source(given: argparse.Namespace) -> Source:
     if min(given.count, given.seed) < 0:
         raise ValueError("--count and --seed are 0 or more")
     return SimulatedLine(kinds, given.rate, given.defect_rate, given.lamp_hours, given.size, given.seed, given.count)
+
+
+def _url(text: str) -> str:
+    try:
+        return checked_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _positive(text: str) -> int:

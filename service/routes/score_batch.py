@@ -85,6 +85,8 @@ async def score_batch(
 ) -> Response:
     """Score each picture as `/score` does. One that is refused is an entry with an `error`, and the others are answered.
 
+    Each result has an `id` of its own, the request's and its index: `ID.0`, `ID.1`, by which `/events` and `/feedback` know it.
+
     A request has at most 256 pictures, and never takes more than half of the queue: the next picture goes in when one is
     done. If other requests have filled the queue, a picture waits for the next one of its own request to be done; with none
     on its way it is refused as `queue-full`. The deadline covers all of them; those it overtakes are `deadline-passed`.
@@ -145,7 +147,7 @@ class _Batch:
             scored = await score_image(runtime_of(self.request), self.model, data, self.options, progress)
         result_id = f"{self.request.state.id}.{index}"
         report(runtime_of(self.request), result_id, self.labels, self.model, scored, data)
-        answer = score_answer(self.request.state.id, self.model, scored, progress)
+        answer = score_answer(result_id, self.model, scored, progress)
         if answer.heatmap:
             self.heatmap_bytes_left -= len(answer.heatmap.data)
         if self.heatmap_bytes_left < 0:

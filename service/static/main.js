@@ -76,6 +76,7 @@ function follow(on) {
   element('follow').setAttribute('aria-pressed', String(on));
   const [newest] = shownResults();
   if (on && newest) show(newest);
+  refresh();
 }
 
 const follows = () => page.following && page.paused === null && !cameraRuns();
@@ -121,7 +122,7 @@ async function checkOne(blob) {
   } catch (error) {
     page.failed = error;
     showError(error.status === 0 ? text('unreachable') : error.title, error.detail ?? error.message);
-    if (error.status === 401) element('key-dialog').showModal();
+    if (error.status === 401) askKey();
   }
   announce();
   refresh();
@@ -205,7 +206,13 @@ function connect() {
     result: arrived,
     state: showConnection,
   });
-  models().then(fillModels, (error) => error.status === 401 && element('key-dialog').showModal());
+  models().then(fillModels, (error) => error.status === 401 && askKey());
+}
+
+/** Ask for a key; one that is there already was refused. */
+function askKey() {
+  element('key-wrong').hidden = !key();
+  element('key-dialog').showModal();
 }
 
 function fillModels(list) {
@@ -281,7 +288,8 @@ element('language').addEventListener('change', ({ target }) => {
   showTexts();
 });
 element('help-button').addEventListener('click', () => element('help-dialog').showModal());
-element('key-button').addEventListener('click', () => element('key-dialog').showModal());
+element('key-button').addEventListener('click', askKey);
+element('key-cancel').addEventListener('click', () => element('key-dialog').close('cancel'));
 element('key-dialog').addEventListener('close', ({ target }) => {
   if (target.returnValue === 'save') {
     setKey(element('key').value.trim());

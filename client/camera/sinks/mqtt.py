@@ -37,6 +37,7 @@ class Mqtt:
         ]
         self._verdict_topic = "/".join([*levels, "verdict"])
         self._status_topic = "/".join([*levels, "status"])
+        self._address = f"{broker.host}:{broker.port}"
         self._client = client = paho.Client(CallbackAPIVersion.VERSION2)
         if broker.user:
             client.username_pw_set(broker.user, password)
@@ -52,7 +53,7 @@ class Mqtt:
     def deliver(self, body: str) -> None:
         """Publish the verdict and wait until the broker has it; raises MqttError."""
         if not self._client.is_connected():
-            raise MqttError("no connection to the broker")
+            raise MqttError(f"no connection to the broker {self._address}")
         message = self._client.publish(self._verdict_topic, body.encode(), qos=1)
         message.wait_for_publish(_SECONDS)
         if not message.is_published():

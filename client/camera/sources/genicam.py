@@ -51,7 +51,7 @@ class GenICam:
         try:
             from harvesters.core import Harvester
         except ImportError as error:
-            raise SourceError("harvesters is not installed: pip install 'duet[genicam]'") from error
+            raise SourceError("harvesters is not installed: .venv/bin/pip install -e '.[genicam]'") from error
         with Harvester() as harvester:
             harvester.add_file(str(self.producer))
             harvester.update()

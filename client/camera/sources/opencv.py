@@ -86,6 +86,7 @@ class LatestPicture:
         self._thread = threading.Thread(target=self._read, name="duet-capture", daemon=True)
 
     def __enter__(self) -> LatestPicture:
+        _opencv()
         self._thread.start()
         return self
 
@@ -130,12 +131,16 @@ class LatestPicture:
                 self._fresh.notify_all()
 
 
-def _open(what: str | int) -> cv2.VideoCapture | None:
+def _opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise SourceError("OpenCV is not installed: pip install 'duet[opencv]'") from error
-    capture = cv2.VideoCapture(what)
+        raise SourceError("OpenCV is not installed: .venv/bin/pip install -e '.[opencv]'") from error
+    return cv2
+
+
+def _open(what: str | int) -> cv2.VideoCapture | None:
+    capture: cv2.VideoCapture = _opencv().VideoCapture(what)
     if capture.isOpened():
         return capture
     capture.release()

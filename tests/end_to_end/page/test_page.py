@@ -132,6 +132,16 @@ def test_wall_follows_the_line(page: Page, service: ServiceProcess) -> None:
     expect(page.locator("#facts")).to_contain_text("19")
 
 
+def test_what_is_on_the_stage_is_marked_on_the_wall(page: Page, service: ServiceProcess) -> None:
+    """Also where a defect has kept the stage for a while, and a good part takes it then."""
+    post(service, DEFECT, part="30")
+    expect(page.locator("#facts")).to_contain_text("30")
+    post(service, GOOD, part="31")
+    expect(page.locator("#wall li").first).to_contain_text("31")
+    expect(page.locator("#facts")).to_contain_text("31", timeout=30_000)
+    expect(page.locator("#wall [aria-current=true]")).to_contain_text("31")
+
+
 def test_another_threshold_is_tried_on_the_last_results(page: Page, service: ServiceProcess) -> None:
     for picture in sorted(SAMPLES.glob("*.png")):
         post(service, picture)
@@ -292,8 +302,12 @@ def test_key_is_asked_for_and_forgotten_with_the_tab(browser: Browser, tmp_path:
         page.goto(str(service.client.base_url))
         expect(page.locator("#key-dialog")).to_be_visible()
         expect(page.locator("#connection")).to_contain_text("Key needed")
+        expect(page.locator("#key-wrong")).to_be_hidden()
+        page.fill("#key", "mistyped")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-wrong")).to_be_visible()
         page.fill("#key", KEY)
-        page.click("#key-dialog button[value=save]")
+        page.keyboard.press("Enter")
         expect(page.locator("#connection")).to_contain_text("Live")
         open_picture(page, GOOD, "good")
         page.reload()

@@ -77,6 +77,16 @@ def test_refusal(client: httpx.Client, status: int, slug: str, request_: dict[st
     check_problem(client.post("/score", **request_), status, slug)
 
 
+def test_a_bad_parameter_is_told_in_a_client_s_words(client: httpx.Client) -> None:
+    """Not in pydantic's, which names each alternative that it tried."""
+    asked: list[dict[str, Any]] = [{"threshold": 7}, {"heatmap": "x"}]
+    told = [client.post("/score", content=PICTURE, params=params).json()["detail"] for params in asked]
+    assert told == [
+        "threshold: Input should be less than or equal to 1",
+        "heatmap: Input should be 'none', 'map' or 'overlay'",
+    ]
+
+
 def test_limit_holds_for_a_body_of_unknown_length(client: httpx.Client) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(100):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import httpx
@@ -82,6 +83,15 @@ def test_malformed_key_stops_the_start_with_one_line_that_does_not_show_it(model
     assert log.count("\n") == 1
     assert "DUET_API_KEYS: " in log
     assert digest("a")[:8] not in log
+
+
+def test_a_port_that_is_taken_stops_the_start_with_one_line(models: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, log = failed_start(models, tmp_path / "service.log", port=port)
+    assert code == 2
+    assert log.count("\n") == 1
+    assert f"DUET_PORT={port}: Address already in use" in log
 
 
 def test_missing_model_stops_the_start(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_request_counts_once_and_each_picture_for_itself(small: ServiceProcess
     with small.client.stream("POST", "/score/batch", files=form(GOOD, BAD), headers=LINES) as answer:
         answer.read()
     assert small.metric("duet_requests_total", outcome="scored", model="tiny", version="3") == 2
-    assert small.metric("duet_requests_total") == small.metric("duet_request_duration_seconds_count") == 2
+    assert small.metric("duet_requests_total") == 2
     assert small.metric("duet_rejected_total", reason="unreadable-image") == 3
     assert small.metric("duet_rejected_total", reason="unsupported-image") == 1
     assert small.metric("duet_rejected_total") == 4
@@ -230,7 +230,7 @@ def test_lines_come_as_pictures_are_done(small: ServiceProcess, pool: ThreadPool
     assert (first["index"], slugs([first])) == (1, ["unreadable-image"])
     assert sorted(entry["index"] for entry in rest) == [0, 2]
     assert slugs(rest) == ["scored", "scored"]
-    assert rest[0]["result"]["id"] == answer.headers["x-request-id"]
+    assert {entry["result"]["id"] for entry in rest} == {f"{answer.headers['x-request-id']}.{index}" for index in (0, 2)}
 
 
 @pytest.mark.parametrize("headers", [{}, LINES])

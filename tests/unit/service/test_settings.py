@@ -73,3 +73,5 @@ def test_invalid_value_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, n
     with pytest.raises(SettingsError, match=f"DUET_{name}") as refusal:
         load_settings()
     assert "\n" not in str(refusal.value)
+    assert str(refusal.value).count("DUET_") == 1
+    assert "Value error" not in str(refusal.value)
