@@ -99,7 +99,14 @@ def _measured(metadata: ModelMetadata) -> str:
 
 
 def auroc_interval(auroc: float, positives: int, negatives: int) -> tuple[float, float]:
-    """95 % interval of an AUROC measured on so many pictures, within [0, 1] (Hanley and McNeil, Radiology 1982)."""
+    """95 % interval of an AUROC measured on so many pictures, within [0, 1] (Hanley and McNeil, Radiology 1982).
+
+    That has no width at 0 and 1: there it is a proportion's (Clopper and Pearson), with the fewer of the pictures.
+    """
+    if auroc in (0.0, 1.0):
+        fewer = min(positives, negatives)
+        exact = binomtest(round(auroc * fewer), fewer).proportion_ci(0.95, method="exact")
+        return float(exact.low), float(exact.high)
     both_found, one_finds_both = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
     variance = auroc * (1 - auroc) + (positives - 1) * (both_found - auroc**2) + (negatives - 1) * (one_finds_both - auroc**2)
     reach = 1.96 * math.sqrt(max(variance, 0.0) / (positives * negatives))

@@ -131,7 +131,7 @@ def fit(
 @app.command()
 def calibrate(
     model: ModelArgument,
-    alpha: Annotated[float, typer.Option(help="Share of good pictures to reject.")] = 0.01,
+    alpha: Annotated[float | None, typer.Option(help="Share of good pictures to reject; that of fit, or of the model, if absent.")] = None,
     data: DataOption = [],  # noqa: B006 - typer reads it, nobody writes it
     layout: LayoutOption = [],  # noqa: B006
     normal: NormalOption = None,
@@ -152,7 +152,9 @@ def calibrate(
         raise TrainingError(
             f"{model} is a run, which has its own held-out pictures: leave --data out, or name an exported model.onnx"
         )
-    Console(soft_wrap=True).print(f"{model}: {_promise(calibrate_run(RunFolder(model), alpha))}")
+    run = RunFolder(model)
+    outcome = calibrate_run(run, run.description().settings.alpha if alpha is None else alpha)
+    Console(soft_wrap=True).print(f"{model}: {_promise(outcome)}")
 
 
 @app.command()
@@ -281,7 +283,7 @@ def main() -> None:
         app()
     except ValidationError as error:  # a setting out of its range
         _fail("; ".join(f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}" for e in error.errors()))
-    except (TrainingError, ModelFormatError) as error:
+    except (TrainingError, ModelFormatError, OSError) as error:
         _fail(str(error))
 
 

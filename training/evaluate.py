@@ -43,6 +43,7 @@ def evaluate(scorer: Scorer, samples: Sequence[Sample]) -> Evaluation:
     metrics = measure(samples, outputs, maps)
     metrics["false_alarm_rate"] = float(anomalous[labels == GOOD].mean())
     metrics["detection_rate"] = float(anomalous[labels != GOOD].mean())
+    metrics["threshold"] = scorer.threshold
     metrics["good_images"] = float((labels == GOOD).sum())
     metrics["anomalous_images"] = float((labels != GOOD).sum())
     alarms = false_alarms(scorer.held_out, outputs["joint_score"][labels == GOOD])

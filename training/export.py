@@ -71,13 +71,19 @@ def export_run(
         raise TrainingError(
             f"name '{name}' cannot be a model's: use 1 to 64 letters, digits, '_', '.' and '-', the first a letter or digit"
         ) from error
-    if precision == "int8" and report:
+    if report and (precision == "int8" or len(branches) == 1):
+        what = "int8" if precision == "int8" else f"the branch '{branches[0]}' alone"
         raise TrainingError(
-            f"the figures in {report} are not those of int8: leave --report out, and run 'duet-train evaluate' on the new file"
+            f"the figures in {report} are not those of {what}: leave --report out, and run 'duet-train evaluate' on the file"
         )
     description = run.description()
-    metrics = read_metrics(report) if report else {}
     outcome = run.calibration() if len(branches) > 1 else branch_calibration(run, branches[0])
+    metrics = read_metrics(report) if report else {}
+    if report and metrics.get("threshold") != outcome.threshold:
+        raise TrainingError(
+            f"the figures in {report} were measured with another model or calibration than {run.path} has now: "
+            f"run 'duet-train evaluate {run.path} --report {report}' again"
+        )
     graph = CalibratedGraph(run.raw_graph(branches, outcome.levels), outcome.calibration).eval()
     with tempfile.TemporaryDirectory(prefix="duet-export-") as scratch:
         file = Path(scratch) / MODEL_FILE

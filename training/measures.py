@@ -72,19 +72,33 @@ def _of(
         for name, limit in AUPRO_LIMITS.items():
             yield f"{name}/local", curve.overlap_area(limit)
         if any(samples[i].saturations is not None for i in known):
-            curve = full_size_curve([samples[i] for i in known], [maps[i] for i in known])
-            for name, limit in SPRO_LIMITS.items():
-                yield f"{name}/local", curve.overlap_area(limit)
+            yield from _spro(known, samples, maps)
+
+
+def _spro(known: Sequence[int], samples: Sequence[Sample], maps: Mapping[int, Scores]) -> Iterator[tuple[str, float]]:
+    """MVTec-LOCO: sPRO of each kind of anomaly beside all good pictures, and their mean, which is the benchmark's figure."""
+    found: dict[str, list[float]] = {name: [] for name in SPRO_LIMITS}
+    for kind, chosen in _by_kind(known, samples):
+        curve = full_size_curve([samples[i] for i in chosen], [maps[i] for i in chosen])
+        for name, limit in SPRO_LIMITS.items():
+            found[name].append(curve.overlap_area(limit))
+            yield f"{name}_{kind}/local", found[name][-1]
+    for name, values in found.items():
+        yield f"{name}/local", float(np.mean(values))
+
+
+def _by_kind(indices: Sequence[int], samples: Sequence[Sample]) -> list[tuple[str, list[int]]]:
+    """The kinds of anomaly, each with its pictures and all good ones."""
+    kinds = sorted({samples[i].defect or "" for i in indices if samples[i].label != GOOD})
+    return [(kind, [i for i in indices if samples[i].label == GOOD or samples[i].defect == kind]) for kind in kinds]
 
 
 def _of_kinds(indices: Sequence[int], samples: Sequence[Sample], outputs: Mapping[str, Scores]) -> Iterator[tuple[str, float]]:
     """MVTec-LOCO: AUROC of logical and of structural anomalies, each against the same good pictures, and their mean."""
-    kinds = sorted({samples[i].defect or "" for i in indices if samples[i].label != GOOD})
     for branch, tensor in RANKED_BY.items():
         if tensor in outputs:
             found = []
-            for kind in kinds:
-                chosen = [i for i in indices if samples[i].label == GOOD or samples[i].defect == kind]
+            for kind, chosen in _by_kind(indices, samples):
                 found.append(image_auroc(outputs[tensor][chosen], [samples[i].label for i in chosen]))
                 yield f"image_auroc_{kind}/{branch}", found[-1]
             yield f"image_auroc_mean_of_kinds/{branch}", float(np.mean(found))

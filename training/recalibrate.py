@@ -23,8 +23,10 @@ from .run_folder import RunCalibration
 from .scorers import OnnxScorer
 
 
-def recalibrate(file: Path, samples: Sequence[Sample], alpha: float) -> tuple[Path, RunCalibration]:
+def recalibrate(file: Path, samples: Sequence[Sample], alpha: float | None = None) -> tuple[Path, RunCalibration]:
     """Calibrate the model file `models/NAME/VERSION/model.onnx` on good samples, as the next version of NAME.
+
+    `alpha` None keeps the model's own.
 
     Returns its file and what was found. Metrics measured before are left out: they were another threshold's. Raises
     TrainingError without good samples, for a file that is no exported model or does not lie in a model repository, and for one
@@ -36,6 +38,7 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float) -> tuple[Pa
     folder = file.resolve().parent.parent
     if folder.name != metadata.name:
         raise TrainingError(f"{file} does not lie in a model repository: expected MODELS/{metadata.name}/VERSION/{MODEL_FILE}")
+    alpha = metadata.alpha if alpha is None else alpha
     good = [sample for sample in samples if sample.label == GOOD]
     outcome = calibration_of(_scores(scorer, good), alpha)
     set_calibration(model, outcome.calibration, file)

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from pickle import UnpicklingError
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -172,7 +173,7 @@ class RunFolder:
         description = self.description()
         if not self.checkpoint_file.is_file():
             raise TrainingError(f"{self.checkpoint_file} is missing: the run was stopped early; go on with 'fit --resume'")
-        state = torch.load(self.checkpoint_file, map_location="cpu", weights_only=True)
+        state = load_state(self.checkpoint_file, "cpu")
         steps = description.settings.steps
         if state["step"] < steps:
             raise TrainingError(f"{self.path} stands at step {state['step']} of {steps}: go on with 'duet-train fit --resume'")
@@ -199,7 +200,7 @@ class RunFolder:
         if not self.whitening_file.is_file():
             raise TrainingError(f"{self.whitening_file} is missing: the run was stopped early; go on with 'fit --resume'")
         whitening = Whitening(encoder.taught * teacher.dim)
-        whitening.load_state_dict(torch.load(self.whitening_file, weights_only=True))
+        whitening.load_state_dict(load_state(self.whitening_file, "cpu"))
         return whitening
 
     def calibrated_graph(self) -> CalibratedGraph:
@@ -235,11 +236,22 @@ def store_pictures(pictures: Iterable[Pixels], shape: tuple[int, ...], file: Pat
     write_beside(file, write)
 
 
+def load_state(file: Path, device: str | torch.device) -> dict[str, Any]:
+    """What torch saved; raises TrainingError for a damaged file."""
+    try:
+        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise TrainingError(f"{file} is damaged: start the run anew with 'duet-train fit'") from error
+    return state
+
+
 def _map(file: Path) -> npt.NDArray[np.uint8]:
     try:
         pictures: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise TrainingError(f"{file} is missing: the run is not complete; start it anew with 'duet-train fit'") from error
+    except ValueError as error:
+        raise TrainingError(f"{file} is damaged ({error}): start the run anew with 'duet-train fit'") from error
     return pictures
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from service.model_format import TrainingData
 
 from .calibrate import images_needed
-from .data import Sample, fingerprint, split_held_out
+from .data import GOOD, Sample, fingerprint, split_held_out
 from .data.readable import naming_all_unreadable, readable
 from .errors import TrainingError
 from .fit import prepare_run
@@ -31,8 +31,13 @@ def start_run(
 
     `defects` are labelled ones, to learn from beside the good `samples`.
 
-    Raises TrainingError for a folder that holds a run, too few pictures, and pictures that cannot be read, all of them named.
+    Raises TrainingError for a folder that holds a run, too few pictures, anomalous ones among `samples`, and pictures that
+    cannot be read, all of them named.
     """
+    if anomalous := [sample.name for sample in samples if sample.label != GOOD]:
+        raise TrainingError(
+            f"{len(anomalous)} of the pictures to train on are anomalous, such as {anomalous[0]}: take them out of that split"
+        )
     if skip_unreadable:
         samples, defects = readable(samples, skip=True), readable(defects, skip=True)
     classes = tuple(dict.fromkeys(sample.category for sample in samples))

@@ -15,7 +15,7 @@ from .noisy_or import joint_hazard, surprise_of_defect
 from .optimizers import Muon, StableAdamW, scale_learning_rates
 from .precision import TYPES
 from .processes import accelerator
-from .run_folder import RunFolder, new_networks
+from .run_folder import RunFolder, load_state, new_networks
 from .schedule import warmup_cosine
 from .students import Students, defect_loss, local_loss, semantic_loss
 from .teacher import normalise
@@ -142,7 +142,7 @@ class Trainer:
         write_beside(self.run.checkpoint_file, lambda path: torch.save(state, path))
 
     def _load(self) -> None:
-        state = torch.load(self.run.checkpoint_file, map_location=self.device, weights_only=True)
+        state = load_state(self.run.checkpoint_file, self.device)
         self.decoder.load_state_dict(state["decoder"])
         self.encoder.load_state_dict(state["encoder"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):

@@ -81,6 +81,8 @@ def _claim(file: Path, settings: BenchmarkSettings) -> None:
 
 def _run_task(settings: BenchmarkSettings, task: Task, root: Path, folder: Path, seed: int) -> TaskResult:
     run = RunFolder(folder)
+    # the test split first, so that what is wrong with it is found before the work
+    samples = load_samples(settings.benchmark, root, "test", task.normal)[:: settings.every]
     if not run.description_file.exists():
         training = load_samples(settings.benchmark, root, "train", task.normal)[:: settings.every]
         start_run(folder, settings.fit.model_copy(update={"seed": seed}), training, settings.benchmark)
@@ -88,7 +90,6 @@ def _run_task(settings: BenchmarkSettings, task: Task, root: Path, folder: Path,
         raise TrainingError("stopped, nothing is lost; go on with the same command")
     calibrate_run(run, settings.fit.alpha)
     scorer = RunScorer(run)
-    samples = load_samples(settings.benchmark, root, "test", task.normal)[:: settings.every]
     evaluation = evaluate(scorer, samples)
     write_report(folder, evaluation, scorer)
     neighbours = _neighbours(run, samples, len(task.normal), seed)

@@ -32,6 +32,9 @@ COLUMNS = (
     Column("joint", "students", "image_auroc/joint", True),
     Column("nearest: local", "neighbours", "image_auroc/local", True),
     Column("nearest: semantic", "neighbours", "image_auroc/semantic", True),
+    Column("joint, mean of kinds", "students", "image_auroc_mean_of_kinds/joint", True),
+    Column("joint, logical", "students", "image_auroc_logical_anomalies/joint", False),
+    Column("joint, structural", "students", "image_auroc_structural_anomalies/joint", False),
     Column("joint AP", "students", "image_ap/joint", False),
     Column("joint F1", "students", "image_f1_max/joint", False),
     Column("pixel AUROC", "students", "pixel_auroc/local", True),
@@ -39,6 +42,8 @@ COLUMNS = (
     Column("pixel F1", "students", "pixel_f1_max/local", False),
     Column("AUPRO", "students", "aupro/local", True),
     Column("sPRO 0.05", "students", "spro_0.05/local", True),
+    Column("sPRO 0.05, logical", "students", "spro_0.05_logical_anomalies/local", False),
+    Column("sPRO 0.05, structural", "students", "spro_0.05_structural_anomalies/local", False),
     Column("nearest: pixel AUROC", "neighbours", "pixel_auroc/local", True),
     Column("false alarms", "students", "false_alarm_rate", True),
 )

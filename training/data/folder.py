@@ -14,6 +14,10 @@ EXPECTED = (
     "or one such folder a class"
 )
 
+PARTS = ("good", "bad", "masks")
+# What folders of defects are called; good/ belongs beside them.
+NO_CLASSES = {"bad", "defect", "defects", "defective", "anomaly", "anomalous", "ng", "nok", "nio", "not_ok", "mask", "masks"}
+
 
 def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
     """Train: the good pictures. Test: the good and the bad ones, so give a folder of pictures that training has not seen.
@@ -38,25 +42,42 @@ def classes(root: Path) -> list[str]:
 
 
 def _classes(root: Path) -> dict[str, Path]:
+    """Raises DataError for pictures that would be left out, or learned as good against the name of their folder."""
     inside = [] if _is_class(root) else [folder for folder in folders(root) if _is_class(folder)]
+    if named := [folder.name for folder in inside if folder.name.casefold() in NO_CLASSES]:
+        raise layout_error(f"good/ beside {named[0]}/, which would be a class of good pictures,", root, EXPECTED)
+    for folder in inside or [root]:
+        read = [_part(folder, name) for name in PARTS] if _has_parts(folder) else []
+        for holder in (folder, _part(folder, "good")):
+            if left_out := [found for found in folders(holder) if found not in read and pictures(found)]:
+                raise layout_error(f"no pictures in {left_out[0].name}/, which would be left out,", holder, EXPECTED)
     return {folder.resolve().name: folder for folder in inside or [root]}
 
 
 def _is_class(folder: Path) -> bool:
-    return (folder / "good").is_dir() or (folder / "bad").is_dir() or bool(pictures(folder))
+    return _has_parts(folder) or bool(pictures(folder))
+
+
+def _has_parts(folder: Path) -> bool:
+    return _part(folder, "good").is_dir() or _part(folder, "bad").is_dir()
+
+
+def _part(folder: Path, name: str) -> Path:
+    """The folder good, bad or masks in `folder`, in capitals or not."""
+    return next((found for found in folders(folder) if found.name.casefold() == name), folder / name)
 
 
 def _class(folder: Path, category: str, split: Split) -> list[Sample]:
-    inner = (folder / "good").is_dir() or (folder / "bad").is_dir()
-    good = pictures(folder / "good" if inner else folder)
+    holder = _part(folder, "good") if _has_parts(folder) else folder
+    good = pictures(holder)
     if not good:
-        raise layout_error("pictures", folder / "good" if inner else folder, EXPECTED)
+        raise layout_error("pictures", holder, EXPECTED)
     samples = [Sample(_name(category, folder, path), path, GOOD, category) for path in good]
     return samples + _bad(folder, category) if split == "test" else samples
 
 
 def _bad(folder: Path, category: str) -> list[Sample]:
-    bad, masks = pictures(folder / "bad"), {path.stem: path for path in pictures(folder / "masks")}
+    bad, masks = pictures(_part(folder, "bad")), {path.stem: path for path in pictures(_part(folder, "masks"))}
     without = [path for path in bad if path.stem not in masks]
     if masks and without:
         wanted = folder / "masks" / f"{without[0].stem}.png"

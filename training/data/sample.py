@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image
 
 from service.images import ImageError, decode_image, model_input, read_picture
 from service.model_format import Shape
@@ -19,6 +19,7 @@ from .errors import DataError
 MAX_PIXELS = 200_000_000  # training reads the user's own files: a guard against damaged headers only
 GOOD: Literal[0] = 0
 ANOMALOUS: Literal[1] = 1
+_ASPECT = 0.02  # that the sides' ratio of mask and picture may differ by: a smaller mask is rounded
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,21 @@ class Sample:
         if len({mask.shape for mask in marked}) > 1:
             raise DataError(f"the masks of {self.name} differ in size: {', '.join(str(path) for path in self.masks)}")
         union = np.logical_or.reduce(marked)
+        self._ensure_alike(union.shape)
         if size is None:
             return np.asarray(union, dtype=np.bool_)
         image = Image.fromarray(np.where(union, np.uint8(255), np.uint8(0)))
         shares = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
         return shares >= min(128, max(1, int(shares.max())))
+
+    def _ensure_alike(self, mask: tuple[int, ...]) -> None:
+        """Raise DataError for a mask that is not the picture's, made smaller or larger at most."""
+        (height, width), (mask_height, mask_width) = upright_size(self.source), mask
+        if abs(mask_width * height / (mask_height * width) - 1) > _ASPECT:
+            raise DataError(
+                f"mask {self.masks[0]} is {mask_width} x {mask_height}, and its picture {width} x {height}: "
+                "draw it on the picture as it is shown upright"
+            )
 
     def defects(self) -> list[tuple[npt.NDArray[np.bool_], float]]:
         """Each mask, bool [H, W] at its own resolution, with the number of pixels at which it saturates.
@@ -123,10 +134,25 @@ class Sample:
         return found
 
 
+def upright_size(source: Path | npt.NDArray[np.uint8]) -> tuple[int, int]:
+    """Height and width of a picture as the service turns it, from its header; raises DataError for an unreadable one."""
+    if isinstance(source, np.ndarray):
+        return source.shape[0], source.shape[1]
+    try:
+        with Image.open(source) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    except (OSError, SyntaxError) as error:
+        raise DataError(f"{source} cannot be read: {error}") from error
+    return (width, height) if turned else (height, width)
+
+
 def _read_mask(path: Path) -> npt.NDArray[Any]:
-    """Values [H, W]: any but 0 marks a defect, 1 and 255 are both in use."""
+    """Values [H, W]: any but 0 marks a defect, 1 and 255 are both in use, which JPEG would smear."""
     try:
         with Image.open(path) as image:
+            if image.format == "JPEG":
+                raise DataError(f"mask {path} is a JPEG, whose edges are not sharp: save it as PNG")
             values: npt.NDArray[Any] = np.asarray(image)
     except (OSError, SyntaxError) as error:
         raise DataError(f"mask {path} cannot be read: {error}") from error

@@ -42,19 +42,27 @@ def layout_error(wanted: str, folder: Path, expected: str) -> DataError:
 def choose_classes(normal: Sequence[str], known: Sequence[str]) -> list[str]:
     """The classes of `known` that `normal` names, in the order of `known`; all of them if `normal` is empty.
 
-    Case, spaces and punctuation do not matter ("ankle-boot" is "ankle boot"). Raises UnknownClassError for another name.
+    Case, spaces and punctuation do not matter ("ankle-boot" is "ankle boot"), unless classes differ in nothing else. Raises
+    UnknownClassError for another name, and for one that several classes could be.
     """
-    by_key = {_key(name): name for name in known}
-    unknown = [name for name in normal if _key(name) not in by_key]
-    if unknown:
+    found = {name: _alike(name, known) for name in normal}
+    if unknown := [name for name, alike in found.items() if not alike]:
         raise UnknownClassError(f"unknown class {', '.join(map(repr, unknown))}; known classes: {', '.join(known)}")
-    chosen = {by_key[_key(name)] for name in normal}
+    for name, alike in found.items():
+        if len(alike) > 1:
+            raise UnknownClassError(f"class {name!r} could be {' or '.join(map(repr, alike))}: write it as it is")
+    chosen = {alike[0] for alike in found.values()}
     return [name for name in known if name in chosen or not normal]
 
 
 def is_class(name: str, known: Sequence[str]) -> bool:
     """Whether choose_classes finds `name` among `known`."""
-    return _key(name) in {_key(other) for other in known}
+    return bool(_alike(name, known))
+
+
+def _alike(name: str, known: Sequence[str]) -> list[str]:
+    """The class of exactly this name, or else those that only case, spaces and punctuation tell from it."""
+    return [name] if name in known else [other for other in known if _key(other) == _key(name)]
 
 
 def _key(name: str) -> str:

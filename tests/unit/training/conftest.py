@@ -124,7 +124,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, new_run: Callable[...
 def exported(tmp_path_factory: pytest.TempPathFactory, finished_run: RunFolder) -> Path:
     """The finished run as models/stripes/1/model.onnx. Tests read it only."""
     report = tmp_path_factory.mktemp("report")
-    (report / "metrics.json").write_text(json.dumps(MEASURED))
+    (report / "metrics.json").write_text(json.dumps(MEASURED | {"threshold": finished_run.calibration().threshold}))
     (report / "sheet.png").write_bytes(b"a sheet")
     return export_run(finished_run, "stripes", tmp_path_factory.mktemp("models"), report=report)
 

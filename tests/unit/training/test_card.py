@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from service.model_format import Branch
 from training.card import auroc_interval
 from training.errors import TrainingError
 from training.export import export_run, read_metrics
@@ -50,6 +51,15 @@ def test_a_folder_that_is_no_report_is_refused_before_the_work(finished_run: Run
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.parametrize("branches", [("local", "semantic"), ("local",)])
+def test_a_report_of_another_model_is_refused(finished_run: RunFolder, tmp_path: Path, branches: tuple[Branch, ...]) -> None:
+    """A card must not tell the figures of another run, calibration or branch."""
+    (tmp_path / "metrics.json").write_text('{"image_auroc/joint": 1.0, "threshold": 0.123}')
+    with pytest.raises(TrainingError, match=r"(another model or calibration than|the branch 'local' alone)"):
+        export_run(finished_run, "stripes", tmp_path / "models", branches, report=tmp_path)
+    assert not (tmp_path / "models").exists()
+
+
 def test_the_auroc_interval_covers_the_truth() -> None:
     rng = np.random.default_rng(0)
     truth = 0.7602  # of normal scores one standard deviation apart
@@ -59,4 +69,6 @@ def test_the_auroc_interval_covers_the_truth() -> None:
         low, high = auroc_interval(float(roc_auc_score([0] * 80 + [1] * 40, scores)), 40, 80)
         covered += low <= truth <= high
     assert 0.90 <= covered / 300 <= 0.99
-    assert auroc_interval(1.0, 5, 5) == (1.0, 1.0)
+    low, high = auroc_interval(1.0, 5, 20)
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 5)), 1.0)
+    assert auroc_interval(0.0, 5, 20) == (0.0, pytest.approx(1 - 0.025 ** (1 / 5)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from training.cli import app
-from training.data import DataError, Sample, load_samples
+from training.data import ANOMALOUS, DataError, Sample, load_samples
+from training.errors import TrainingError
 from training.run_folder import FitSettings, RunFolder
 from training.start import start_run
 
@@ -33,6 +35,14 @@ def folder(tmp_path: Path, good_samples: MakeSamples) -> Path:
 
 def settings(teacher: Path) -> FitSettings:
     return FitSettings(teacher=str(teacher), input_size=56, steps=2, batch_size=2, encoder_depth=4, alpha=0.5)
+
+
+def test_anomalous_pictures_are_not_learned_as_good(good_samples: MakeSamples, teacher_folder: Path, tmp_path: Path) -> None:
+    """Some data sets list them in their training split."""
+    samples = good_samples(12, 31)
+    samples[3] = replace(samples[3], label=ANOMALOUS)
+    with pytest.raises(TrainingError, match=f"1 of the pictures to train on are anomalous, such as {samples[3].name}"):
+        start_run(tmp_path / "run", settings(teacher_folder), samples, "visa")
 
 
 def test_all_unreadable_pictures_are_named_at_once(folder: Path, teacher_folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ def test_pictures_directly_in_the_folder_are_good(tmp_path: Path, save_picture: 
     root = tmp_path / "line 3"
     for name in ("b.png", "a.jpg", "c.bmp"):
         save_picture(root / name)
-    save_picture(root / "older/d.png")
     for split in ("train", "test"):
         samples = load_samples("folder", root, split)
         assert [sample.name for sample in samples] == ["line 3/a.jpg", "line 3/b.png", "line 3/c.bmp"]
@@ -43,11 +42,49 @@ def test_a_folder_without_good_pictures_is_refused(tmp_path: Path, save_picture:
         load_samples("folder", tmp_path, "train")
 
 
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        (["ok/a.png", "nok/a.png"], "nok/, which would be a class of good pictures"),
+        (["images/a.png", "Masks/a.png"], "Masks/, which would be a class of good pictures"),
+        (["good/a.png", "scratched/a.png"], "scratched/, which would be left out"),
+        (["good/a.png", "good/monday/b.png"], "monday/, which would be left out"),
+        (["a.png", "older/d.png"], "older/, which would be left out"),
+        (["bolts/good/a.png", "bolts/defects/a.png"], "defects/, which would be left out"),
+    ],
+)
+def test_no_picture_is_left_out_or_learned_as_good_without_a_word(
+    tmp_path: Path, save_picture: Save, files: list[str], why: str
+) -> None:
+    for file in files:
+        save_picture(tmp_path / file)
+    with pytest.raises(DataError, match=why):
+        load_samples("folder", tmp_path, "train")
+
+
+def test_capitals_do_not_matter(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
+    save_picture(tmp_path / "Good/a.png")
+    save_picture(tmp_path / "BAD/b.png")
+    save_mask(tmp_path / "Masks/b.png", (1, 2))
+    good, bad = load_samples("folder", tmp_path, "test")
+    assert (good.label, bad.label) == (0, 1)
+    assert bad.masks
+
+
 def test_the_folder_is_its_only_class(tmp_path: Path, save_picture: Save) -> None:
     save_picture(tmp_path / "bolts/a.png")
     assert len(load_samples("folder", tmp_path / "bolts", "train", ["bolts"])) == 1
     with pytest.raises(DataError, match="unknown class 'nuts'; known classes: bolts"):
         load_samples("folder", tmp_path / "bolts", "train", ["nuts"])
+
+
+def test_classes_that_differ_in_punctuation_alone_stay_apart(tmp_path: Path, save_picture: Save) -> None:
+    for name in ("12-34", "123-4"):
+        save_picture(tmp_path / name / f"{name}.png")
+    assert [sample.category for sample in load_samples("folder", tmp_path, "train", ["12-34"])] == ["12-34"]
+    assert [sample.category for sample in load_samples("folder", tmp_path, "train")] == ["12-34", "123-4"]
+    with pytest.raises(DataError, match=r"class '1234' could be '12-34' or '123-4': write it as it is"):
+        load_samples("folder", tmp_path, "train", ["1234"])
 
 
 def test_a_folder_of_folders_holds_classes(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from service.images import model_input, read_picture
 from training.data import ANOMALOUS, GOOD, DataError, Sample
@@ -69,7 +69,7 @@ def test_colour_masks_mark_by_colour_and_not_by_opacity(tmp_path: Path, save_pic
 def test_resized_masks_keep_pixels_that_are_half_defective(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
     left = [(y, x) for y in range(8) for x in range(4)]
     mask = save_mask(tmp_path / "m.png", *left, shape=(8, 8))
-    sample = Sample("a", save_picture(tmp_path / "a.png"), ANOMALOUS, "part", "stain", (mask,))
+    sample = Sample("a", save_picture(tmp_path / "a.png", 8, 8), ANOMALOUS, "part", "stain", (mask,))
     for size in (2, 4, 16):
         resized = sample.mask(size)
         assert resized.shape == (size, size)
@@ -79,8 +79,32 @@ def test_resized_masks_keep_pixels_that_are_half_defective(tmp_path: Path, save_
 
 def test_a_resized_mask_keeps_a_defect_smaller_than_half_a_pixel(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
     mask = save_mask(tmp_path / "m.png", (25, 9), (25, 10), (26, 10), shape=(32, 64))
-    sample = Sample("a", save_picture(tmp_path / "a.png"), ANOMALOUS, "part", "pinhole", (mask,))
+    sample = Sample("a", save_picture(tmp_path / "a.png", 64, 32), ANOMALOUS, "part", "pinhole", (mask,))
     assert [tuple(place) for place in np.argwhere(sample.mask(4))] == [(3, 0)]
+
+
+def test_a_mask_of_another_shape_is_refused(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
+    """Stretched over the picture it would mark another place. Smaller or larger it may be."""
+    picture = save_picture(tmp_path / "a.png", 64, 48)
+    other = Sample("a", picture, ANOMALOUS, "part", "stain", (save_mask(tmp_path / "m.png", (1, 2), shape=(32, 100)),))
+    with pytest.raises(DataError, match=r"m\.png is 100 x 32, and its picture 64 x 48"):
+        other.mask(8)
+    half = Sample("a", picture, ANOMALOUS, "part", "stain", (save_mask(tmp_path / "h.png", (1, 2), shape=(24, 32)),))
+    assert half.mask(8).any()
+    with Image.open(picture) as image:
+        exif = image.getexif()
+        exif[ExifTags.Base.Orientation] = 6
+        image.save(tmp_path / "turned.jpg", exif=exif)
+    upright = save_mask(tmp_path / "t.png", (1, 2), shape=(64, 48))
+    turned = Sample("t", tmp_path / "turned.jpg", ANOMALOUS, "part", "stain", (upright,))
+    assert turned.mask(8).any()
+
+
+def test_a_mask_that_is_a_jpeg_is_refused(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
+    mask = save_mask(tmp_path / "m.jpg", (1, 2))
+    sample = Sample("a", save_picture(tmp_path / "a.png"), ANOMALOUS, "part", "stain", (mask,))
+    with pytest.raises(DataError, match=r"m\.jpg is a JPEG, whose edges are not sharp: save it as PNG"):
+        sample.mask()
 
 
 def test_good_pictures_have_an_empty_mask_of_the_pictures_size(tmp_path: Path, save_picture: Save) -> None:
