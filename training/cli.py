@@ -131,7 +131,7 @@ def fit(
 @app.command()
 def calibrate(
     model: ModelArgument,
-    alpha: Annotated[float | None, typer.Option(help="Share of good pictures to reject; that of fit, or of the model, if absent.")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Share of good pictures to reject; as before if absent.")] = None,
     data: DataOption = [],  # noqa: B006 - typer reads it, nobody writes it
     layout: LayoutOption = [],  # noqa: B006
     normal: NormalOption = None,
