@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -81,8 +80,7 @@ def _labels(request: Request) -> tuple[str, str]:
 def _count_scored(request: Request) -> None:
     _count_outcome(request, "failed" if getattr(request.state, "failed", False) else "scored")
     progress: Progress = request.state.progress
-    if progress.pictures == 1 and progress.received is not None:
-        seconds = time.monotonic() - progress.received
+    if progress.pictures == 1 and (seconds := progress.since_received) is not None:
         runtime_of(request).metrics.observe_request(*_labels(request), seconds, request.state.id)
 
 

@@ -42,6 +42,15 @@ class Progress:
     pictures: int = 1
     received: float | None = None  # when its body was in, a time of time.monotonic()
 
+    def body_received(self) -> None:
+        """From here on what takes time is the service's own doing."""
+        self.received = time.monotonic()
+
+    @property
+    def since_received(self) -> float | None:
+        """Seconds since the body was in; None before."""
+        return None if self.received is None else time.monotonic() - self.received
+
     @property
     def deadline(self) -> float:
         """When it must be over, a time of time.monotonic()."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -89,7 +88,7 @@ async def _infer(
     request.state.model = repository.ensure_room(name, version)
     async with progress.within_deadline():
         body = await read_body(request, runtime_of(request).settings.max_bytes)
-        progress.received = time.monotonic()
+        progress.body_received()
         async with repository.use(name, version) as model:
             request.state.model = (model.name, model.version)
             with model.metrics.inflight_requests.track_inprogress():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -72,7 +71,7 @@ async def score(
     request.state.model = runtime.repository.ensure_room(query.model, query.version)
     async with progress.within_deadline():
         data = await read_image(request, runtime.settings.max_bytes)
-        progress.received = time.monotonic()
+        progress.body_received()
         # Only now, so that a slow sender keeps no model from being unloaded.
         async with runtime.repository.use(query.model, query.version) as model:
             request.state.model = (model.name, model.version)

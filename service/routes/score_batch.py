@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -98,7 +97,8 @@ async def score_batch(
         request.state.model = runtime.repository.find(query.model, query.version)
         async with progress.within_deadline():
             uploads = await read_images(request, runtime.settings.max_bytes, MAX_IMAGES)
-            progress.received, progress.pictures = time.monotonic(), len(uploads)
+            progress.body_received()
+            progress.pictures = len(uploads)
             model = await held.enter_async_context(runtime.repository.use(query.model, query.version))
         request.state.model = (model.name, model.version)
         held.enter_context(model.metrics.inflight_requests.track_inprogress())
