@@ -26,9 +26,10 @@ from training.errors import TrainingError
 from training.evaluate import score_all
 from training.files import write_text
 from training.fit import fit
+from training.fit_settings import FitSettings, recipe
 from training.measures import measure
 from training.metrics import image_auroc
-from training.run_folder import PAPER, FitSettings, RunFolder
+from training.run_folder import RunFolder
 from training.scorers import RunScorer
 from training.start import start_run
 from training.teacher import load_teacher
@@ -46,7 +47,7 @@ def variants(depth: int) -> dict[str, dict[str, Any]]:
         "taught blocks 2": {"taught_blocks": 2},
         "no spoilt pictures": {"spoilt_share": 0.0},
         "no spoilt pictures, hard mining": {"spoilt_share": 0.0, "hard_share": 0.9},
-        "the paper's recipe": PAPER,
+        "the paper's recipe": recipe("paper"),
         "encoder of full depth": {"encoder_depth": depth},
         "encoder of quarter depth": {"encoder_depth": depth // 4, "taught_blocks": min(4, depth // 4)},
     }

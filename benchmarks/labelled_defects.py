@@ -23,7 +23,8 @@ from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.files import write_text
 from training.fit import fit
-from training.run_folder import FitSettings, RunFolder
+from training.fit_settings import FitSettings
+from training.run_folder import RunFolder
 from training.scorers import RunScorer
 from training.start import start_run
 

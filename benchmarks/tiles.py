@@ -31,9 +31,9 @@ from training.data import GOOD, Sample, load_samples
 from training.errors import TrainingError
 from training.evaluate import Evaluation, evaluate
 from training.fit import fit
+from training.fit_settings import FitSettings
 from training.progress import track
 from training.report import write_report
-from training.run_folder import FitSettings
 from training.scorers import RunScorer, Scorer
 from training.start import start_run
 from training.tiling import parse_tiles

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .fit_settings import FitSettings
 from .labelled_defects import LabelledDefects, marked_patches
-from .run_folder import FitSettings
 from .spoiling import spoil
 from .tiling import StoredTiles
 
@@ -43,9 +43,9 @@ def part(batch: Batch, number: int, parts: int) -> Batch:
 class Batches(Dataset[Batch]):
     """Item i is the whole batch of step i, a pure function of (seed, i), so that a resumed run sees what an unbroken one would.
 
-    Classes take turns, so that a generalist model does not neglect the rarer ones (ours). Each goes through its pictures in a
-    new order every time. `class_counts` are the numbers of pictures of each class, in the order that `pictures` has them. Of
-    pictures that are cut, each tile is shown as a picture by itself.
+    Classes take turns, so that a generalist model does not neglect the rarer ones (ours); without `class_turns` all are one.
+    Each goes through its pictures in a new order every time. `class_counts` are the numbers of pictures of each class, in the
+    order that `pictures` has them. Of pictures that are cut, each tile is shown as a picture by itself.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class Batches(Dataset[Batch]):
         self.settings = settings
         self.defects = None if defects is None else LabelledDefects(*defects, settings)
         self.pictures = StoredTiles(pictures, settings.input_size, settings.tiles)
-        self.counts = [count * self.pictures.of_each for count in class_counts]
+        turns = class_counts if settings.class_turns else [sum(class_counts)]
+        self.counts = [count * self.pictures.of_each for count in turns]
         self.starts: list[int] = [0, *np.cumsum(self.counts).tolist()]
 
     def __getitem__(self, step: int) -> Batch:

@@ -25,6 +25,7 @@ from .errors import TrainingError
 from .files import write_text
 from .folds import fold_numbers, fold_runs
 from .graph import RawGraph
+from .processes import scoring_device
 from .progress import Progress
 from .run_folder import RunCalibration, RunFolder
 from .teacher import Teacher, normalise
@@ -210,7 +211,11 @@ def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
 
 def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibration:
     """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
-    levels = class_levels(run) if len(run.description().class_counts) > 1 else None
+    description = run.description()
+    if run.calibration_file.exists():
+        levels = run.calibration().levels  # of the same students and pictures, whatever alpha
+    else:
+        levels = class_levels(run) if description.settings.class_levels and len(description.class_counts) > 1 else None
     outcome = calibration_of(good_scores(run, levels=levels), alpha, levels)  # on the very scores that will be served
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))
     return outcome
@@ -240,24 +245,27 @@ def class_levels(run: RunFolder) -> ClassLevels:
 @torch.inference_mode()
 def class_tokens(teacher: Teacher, tiles: StoredTiles, numbers: npt.NDArray[np.int64]) -> Tensor:
     """The teacher's last class token [len(numbers), d] of each of these tiles."""
-    batches = (torch.from_numpy(tiles[numbers[i : i + BATCH]]) for i in range(0, len(numbers), BATCH))
-    return torch.cat([teacher(normalise(batch))[-1][:, 0] for batch in batches])
+    device = scoring_device()
+    teacher = teacher.to(device)
+    batches = (torch.from_numpy(tiles[numbers[i : i + BATCH]]).to(device) for i in range(0, len(numbers), BATCH))
+    return torch.cat([teacher(normalise(batch))[-1][:, 0].cpu() for batch in batches])
 
 
 @torch.inference_mode()
 def held_out_scores(graph: RawGraph, pictures: npt.NDArray[np.uint8]) -> HeldOutScores:
     """Raw scores of good pictures uint8 [M, H, W, 3], in float32 as they will be served."""
-    at_once = pictures_at_once(graph.tiles)
+    at_once, device = pictures_at_once(graph.tiles), scoring_device()
+    graph = graph.to(device)
     found: dict[str, list[npt.NDArray[np.float32]]] = {"local": [], "semantic": [], "map_maximum": []}
     with Progress("scoring held-out pictures", len(pictures)) as bar:
         for start in range(0, len(pictures), at_once):
             batch = torch.from_numpy(np.array(pictures[start : start + at_once]))
-            scores = graph(batch)
+            scores = graph(batch.to(device))
             if scores.local is not None and scores.anomaly_map is not None:
-                found["local"].append(scores.local.numpy())
-                found["map_maximum"].append(scores.anomaly_map.flatten(1).amax(1).numpy())
+                found["local"].append(scores.local.cpu().numpy())
+                found["map_maximum"].append(scores.anomaly_map.flatten(1).amax(1).cpu().numpy())
             if scores.semantic is not None:
-                found["semantic"].append(scores.semantic.numpy())
+                found["semantic"].append(scores.semantic.cpu().numpy())
             for _ in range(len(batch)):
                 bar.advance()
     joined = {name: np.concatenate(parts).astype(np.float64) if parts else None for name, parts in found.items()}

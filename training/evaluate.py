@@ -17,6 +17,7 @@ from .false_alarms import FalseAlarms, false_alarms
 from .measures import measure
 from .progress import Progress
 from .scorers import PictureScorer, Scorer
+from .seen_pictures import refuse_seen
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class Evaluation:
 
 
 def evaluate(scorer: Scorer, samples: Sequence[Sample]) -> Evaluation:
-    """Score every sample and compare with its label and mask. Raises TrainingError when there is nothing to tell apart."""
+    """Score every sample and compare with its label and mask. Raises TrainingError when there is nothing to tell apart, and for
+    pictures that the model has seen.
+    """
     labels = np.array([sample.label for sample in samples])
     if not 0 < labels.sum() < len(labels):
         raise TrainingError(
             f"{len(samples)} test pictures, {int(labels.sum())} of them anomalous: both kinds are needed (is --normal right?)"
         )
+    refuse_seen(scorer.seen, samples)
     outputs, maps = score_all(scorer, samples)
     anomalous = outputs["joint_score"] >= score_threshold(scorer.threshold)
     metrics = measure(samples, outputs, maps)

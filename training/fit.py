@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import Counter
@@ -20,16 +21,19 @@ from .batches import Batch, Batches
 from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside, write_text
+from .fit_settings import FitSettings
 from .folds import fold_runs
 from .labelled_defects import mask_pixels
 from .processes import processes
 from .progress import Progress
-from .run_folder import FitSettings, RunDescription, RunFolder, decode_pictures, new_networks, store_pictures
+from .run_folder import RunDescription, RunFolder, decode_pictures, new_networks, store_pictures
+from .seen_pictures import write_seen
 from .tiling import StoredTiles, stitched_grid
 from .trainer import Trainer
-from .whitening import fit_whitening
+from .whitening import fit_whitening, unwhitened
 
 CHECKPOINT_SECONDS = 60.0
+MOST_WORKERS = 8
 
 
 def prepare_run(
@@ -53,6 +57,7 @@ def prepare_run(
             raise TrainingError("with --tiles every labelled defect needs a mask, or nobody knows which tile shows it")
     training = sorted(training, key=lambda sample: data.normal.index(sample.category))
     counts = Counter(sample.category for sample in training)
+    write_seen(run.seen_file, {"training": training, "held out": held_out, "labelled defects": defects})
     decode_pictures(training, settings.input_shape, run.training_file, "decoding training pictures")
     decode_pictures(held_out, settings.input_shape, run.held_out_file, "decoding held-out pictures")
     if defects:
@@ -88,7 +93,10 @@ def _whiten(run: RunFolder) -> None:
     """Measure how the finished encoder student's errors vary."""
     if processes().is_main_process and not run.whitening_file.exists():
         settings, (teacher, _, encoder) = run.description().settings, run.trained()
-        whitening = fit_whitening(teacher, encoder, StoredTiles(run.training(), settings.input_size, settings.tiles))
+        if settings.whitened:
+            whitening = fit_whitening(teacher, encoder, StoredTiles(run.training(), settings.input_size, settings.tiles))
+        else:
+            whitening = unwhitened(encoder, teacher)
         write_beside(run.whitening_file, lambda path: torch.save(whitening.state_dict(), path))
     processes().wait_for_everyone()
 
@@ -117,8 +125,11 @@ def _train(run: RunFolder) -> bool:
 
 
 def step_loader(batches: Batches, steps: range) -> DataLoader[Batch]:
-    """The batches of these steps, made ahead by a process of their own."""
-    return DataLoader(batches, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=4)
+    """The batches of these steps, made ahead: by one process beside a CPU's own work, by several for a GPU."""
+    state = processes()
+    spare = (os.cpu_count() or 1) // state.num_processes - 1
+    workers = 1 if state.device.type == "cpu" else min(MOST_WORKERS, max(1, spare))
+    return DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, prefetch_factor=4)
 
 
 @contextmanager

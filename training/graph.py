@@ -20,6 +20,7 @@ from .teacher import Teacher, normalise
 from .whitening import Whitening
 
 SMOOTHING_SIGMA = 4.0  # pixels of the 256 x 256 map
+SMOOTHING_REACH = 4.0  # standard deviations from which the Gaussian counts as 0
 
 
 class RawScores(NamedTuple):
@@ -45,13 +46,14 @@ class RawGraph(nn.Module):
         decoder: DecoderStudent | None,
         semantic: tuple[EncoderStudent, Whitening] | None,
         levels: ClassLevels | None = None,
+        smoothing_reach: float = SMOOTHING_REACH,
     ) -> None:
         super().__init__()
         self.scale = None if levels is None else LevelScale(levels)
         self.teacher, self.decoder = teacher, decoder
         self.encoder = semantic[0] if semantic else None
         self.whitening = semantic[1] if semantic else None
-        self.register_buffer("upsample", smooth_upsampling(teacher.grid))
+        self.register_buffer("upsample", smooth_upsampling(teacher.grid, reach=smoothing_reach))
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -126,12 +128,13 @@ class Logit(nn.Module):
         return (score - self.tau) / self.sigma
 
 
-def smooth_upsampling(grid: int, sigma: float = SMOOTHING_SIGMA) -> Tensor:
-    """Matrix U [256, grid] for which U a U^T is map a, bilinear to 256 x 256 and then smoothed by a Gaussian of `sigma` pixels.
+def smooth_upsampling(grid: int, sigma: float = SMOOTHING_SIGMA, reach: float = SMOOTHING_REACH) -> Tensor:
+    """Matrix U [256, grid] for which U a U^T is map a, bilinear to 256 x 256 and then smoothed by a Gaussian of `sigma` pixels,
+    cut off at `reach` sigmas.
 
     Both steps are linear and separable, so two small products do the work of a resize and a convolution on every pixel.
     """
     identity = torch.eye(grid)[None]
     bilinear = F.interpolate(identity, size=MAP_SIZE, mode="linear", align_corners=False)[0].T
-    smoothed = gaussian_filter1d(bilinear.double().numpy(), sigma, axis=0, mode="nearest")
+    smoothed = gaussian_filter1d(bilinear.double().numpy(), sigma, axis=0, mode="nearest", truncate=reach)
     return torch.from_numpy(smoothed.astype(np.float32))

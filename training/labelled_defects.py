@@ -9,7 +9,7 @@ from PIL import Image
 from service.model_format import PATCH, Shape
 
 from .data import DataError, Sample
-from .run_folder import FitSettings
+from .fit_settings import FitSettings
 from .tiling import StoredTiles
 
 LEAST_SHARE = 0.1  # of a patch, from which a mask marks it

@@ -67,7 +67,8 @@ class StableAdamW(torch.optim.AdamW):
     """AdamW with AMSGrad, its rate divided for each tensor by the root mean square of g / sqrt(v) where that exceeds 1.
 
     So a tensor whose gradient grows faster than its second moment learns of it does not jump (Wortsman et al., arXiv
-    2304.13013, section 3.5). `groups` are parameters with a "base_lr" each; every tensor gets a group of its own.
+    2304.13013, section 3.5; v is AMSGrad's, as in Dinomaly). `groups` are parameters with a "base_lr" each; every tensor gets
+    a group of its own.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], weight_decay: float) -> None:
@@ -91,14 +92,16 @@ class StableAdamW(torch.optim.AdamW):
         return loss
 
     def _excess(self, group: dict[str, Any]) -> float:
-        """max(1, RMS(g / sqrt(v))) of the group's tensor, v with this gradient in it and without its bias to zero."""
+        """max(1, RMS(g / sqrt(v))) of the group's tensor, v AMSGrad's with this gradient in it and without its bias to zero."""
         (parameter,) = group["params"]
         if parameter.grad is None:
             return 1.0
         squares, beta = parameter.grad.square(), group["betas"][1]
         state = self.state[parameter]
         steps = float(state["step"]) + 1 if state else 1.0
-        moment = (beta * state["exp_avg_sq"] if state else 0) + (1 - beta) * squares
+        moment = (1 - beta) * squares
+        if state:
+            moment = torch.maximum(beta * state["exp_avg_sq"] + moment, state["max_exp_avg_sq"])
         ratio = squares / (moment / (1 - beta**steps)).clamp_min(group["eps"] ** 2)
         return max(1.0, float(ratio.mean().sqrt()))
 

@@ -1,4 +1,4 @@
-"""The processes that train together, if torchrun started several: on CUDA where there is any, else on the CPU."""
+"""What is computed on, CUDA or else the CPU, and the processes that train together, if torchrun started several."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def processes() -> PartialState:
 def accelerator() -> Accelerator:
     """What they share a model and their gradients by."""
     return Accelerator(cpu=not torch.cuda.is_available())
+
+
+def scoring_device() -> torch.device:
+    """Where a trained model is measured, in whole float32: TensorFloat-32's scores would not be those that are served."""
+    torch.backends.cudnn.allow_tf32 = False
+    device: torch.device = processes().device
+    return device

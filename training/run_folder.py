@@ -1,6 +1,7 @@
 """A run's folder: what `fit` writes and `calibrate`, `export` and `evaluate` read.
 
 run.json          settings, teacher and training data, written once at the start
+pictures.csv      which pictures went into which part of the run
 training.npy      the training pictures at the model's input size, uint8 [M, H, W, 3]: each is decoded once
 held_out.npy      the good pictures set apart for calibration, likewise
 defects.npy       labelled defects, likewise, if there are any
@@ -14,95 +15,37 @@ calibration.json  calibration, threshold, alpha and levels of the classes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.images import Pixels
-from service.model_format import Branch, Calibration, Probability, Shape, Tiles, TrainingData, input_shape
+from service.model_format import Branch, Calibration, Probability, Shape, TrainingData
 
 from .class_levels import ClassLevels
 from .data.sample import Sample
 from .errors import TrainingError
 from .files import write_beside
+from .fit_settings import FitSettings
 from .graph import CalibratedGraph, RawGraph
-from .precision import Precision, native_precision
 from .progress import track
 from .students import DecoderStudent, EncoderStudent
 from .teacher import Teacher, load_teacher
 from .tiled_graph import TiledGraph
 from .whitening import Whitening
 
+log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 
-
-class FitSettings(BaseModel):
-    """Everything that decides the outcome of a run, recorded in it.
-
-    The decoder student learns to undo spoilt pictures (ours; see spoiling.py). The paper's way, with Dinomaly's values where it
-    is silent, is PAPER.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    teacher: str = "compact"
-    input_size: int = Field(default=392, gt=0, multiple_of=14)
-    tiles: Tiles | None = Field(default=None, description="of side input_size, that large pictures are cut into (ours)")
-    steps: int = Field(default=10_000, gt=0)
-    batch_size: int = Field(default=16, gt=0, description="pictures a step, over all processes and passes")
-    accumulate: int = Field(default=1, gt=0, description="passes that a process takes for its share of a batch: saves memory")
-    precision: Precision = Field(
-        default_factory=native_precision, description="of the networks' arithmetic in training; what the machine computes best"
-    )
-    optimizer: Literal["muon", "stable-adamw"] = Field(
-        default="muon", description="muon for the decoder's matrices and AdamW for the rest, or StableAdamW for everything"
-    )
-    decoder_learning_rate: float = Field(default=2e-3, gt=0, description="of what Muon does not train")
-    decoder_matrix_learning_rate: float = Field(default=1.2e-2, gt=0, description="Muon: its matrices")
-    encoder_learning_rate: float = Field(default=5e-4, gt=0)
-    final_learning_rate_share: float = Field(default=0.1, gt=0, le=1)
-    warmup_steps: int = Field(default=100, ge=0)
-    weight_decay: float = Field(default=1e-4, ge=0)
-    clip_norm: float = Field(default=0.1, gt=0)
-    dropout: float = Field(default=0.05, ge=0, lt=1, description="of the noisy bottleneck")
-    hard_share: float = Field(default=0.0, ge=0, lt=1, description="final p of the hard mining")
-    hard_steps: int = Field(default=1000, gt=0, description="steps over which p rises")
-    spoilt_share: float = Field(default=0.75, ge=0, le=1, description="pictures that the decoder student sees spoilt (ours)")
-    taught_blocks: int = Field(default=4, gt=0)
-    encoder_depth: int | None = Field(
-        default=None, gt=0, description="blocks of the encoder student; half the teacher's if absent"
-    )
-    defect_share: float = Field(
-        default=0.25, gt=0, description="labelled defects, where there are any, shown beside a step's good pictures (ours)"
-    )
-    # a labelled defect is found (P = 0.95) where the features differ by 0.15; with 1 it tears apart what good ones need (ours)
-    local_weight: float = Field(default=20.0, gt=0, description="lambda_D")
-    semantic_weight: float = Field(default=1.0, gt=0, description="lambda_E")
-    held_out_share: float = Field(default=0.1, gt=0, lt=1)
-    folds: int = Field(default=0, ge=0, description="cross-fitted calibration in so many folds; 0 sets pictures apart instead")
-    alpha: float = Field(default=0.01, gt=0, lt=1, description="share of good pictures that the threshold may reject")
-    seed: int = Field(default=0, ge=0)
-
-    @field_validator("folds")
-    @classmethod
-    def _one_fold_leaves_nothing_to_train_on(cls, folds: int) -> int:
-        if folds == 1:
-            raise ValueError("one fold leaves nothing to train on: use 2 or more, or 0 to set pictures apart")
-        return folds
-
-    @property
-    def input_shape(self) -> Shape:
-        """Height and width in pixels that pictures are resized to."""
-        return input_shape(self.input_size, self.tiles)
-
-
-PAPER = {"spoilt_share": 0.0, "dropout": 0.2, "hard_share": 0.9, "optimizer": "stable-adamw"}
+DARK = 16  # of 255: the range of 12 bits that nobody shifted up in a 16-bit file
+LIT = 0.001  # share of values above it that resizing alone may make
 
 
 class RunDescription(BaseModel):
@@ -134,6 +77,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.description_file = path / "run.json"
+        self.seen_file = path / "pictures.csv"
         self.training_file = path / "training.npy"
         self.held_out_file = path / "held_out.npy"
         self.defects_file = path / "defects.npy"
@@ -153,6 +97,11 @@ class RunFolder:
 
     def training(self) -> npt.NDArray[np.uint8]:
         """The training pictures [M, H, W, 3], mapped from disk."""
+        if self.calibration_file.exists() and not self.training_file.exists():
+            raise TrainingError(
+                f"{self.training_file} is missing: 'duet-train benchmark' removes it from what it has measured; train this "
+                "model by itself with 'duet-train fit'"
+            )
         return _map(self.training_file)
 
     def held_out(self) -> npt.NDArray[np.uint8]:
@@ -194,7 +143,8 @@ class RunFolder:
         semantic = (encoder, self._whitening(encoder, teacher)) if "semantic" in branches else None
         parts = teacher, decoder if "local" in branches else None, semantic, levels
         tiles = self.description().settings.tiles
-        return (RawGraph(*parts) if tiles is None else TiledGraph(*parts, tiles)).eval()
+        reach = self.description().settings.smoothing_reach
+        return (RawGraph(*parts, reach) if tiles is None else TiledGraph(*parts, reach, tiles)).eval()
 
     def _whitening(self, encoder: EncoderStudent, teacher: Teacher) -> Whitening:
         if not self.whitening_file.is_file():
@@ -212,7 +162,7 @@ class RunFolder:
 def new_networks(settings: FitSettings) -> tuple[Teacher, DecoderStudent, EncoderStudent]:
     """Teacher and fresh students by the settings."""
     teacher = load_teacher(settings.teacher, settings.input_size)
-    depth = settings.encoder_depth or teacher.depth // 2
+    depth = teacher.depth if settings.encoder_depth == "full" else settings.encoder_depth or teacher.depth // 2
     if settings.taught_blocks > min(depth, teacher.depth):
         raise TrainingError(f"taught_blocks is {settings.taught_blocks}, but the encoder student has {depth} blocks")
     return teacher, DecoderStudent(teacher, settings.dropout), EncoderStudent(teacher, depth, settings.taught_blocks)
@@ -220,7 +170,22 @@ def new_networks(settings: FitSettings) -> tuple[Teacher, DecoderStudent, Encode
 
 def decode_pictures(samples: Sequence[Sample], shape: Shape, file: Path, title: str) -> None:
     """Decode and resize every sample once into `file`, uint8 [M, height, width, 3]."""
-    store_pictures((sample.model_input(shape) for sample in track(samples, title)), (len(samples), *shape, 3), file)
+    dark: list[str] = []
+
+    def inputs() -> Iterator[Pixels]:
+        for sample in track(samples, title):
+            pixels = sample.model_input(shape)
+            if np.count_nonzero(pixels >= DARK) < LIT * pixels.size:
+                dark.append(sample.name)
+            yield pixels
+
+    store_pictures(inputs(), (len(samples), *shape, 3), file)
+    if dark:
+        log.warning(
+            "%d of %d pictures are nearly black, such as %s: next to nothing in them is above %d of 255. Of 16-bit files the "
+            "upper 8 bits are read: a camera's 10 or 12 bits have to be shifted up",
+            len(dark), len(samples), dark[0], DARK - 1,
+        )  # fmt: skip
 
 
 def store_pictures(pictures: Iterable[Pixels], shape: tuple[int, ...], file: Path) -> None:

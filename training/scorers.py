@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,9 @@ import torch
 from service.model_format import INPUT, Calibration, Shape, parse_metadata
 
 from .errors import TrainingError
+from .processes import scoring_device
 from .run_folder import RunFolder
+from .seen_pictures import read_seen
 from .tiling import pictures_at_once
 
 Outputs = dict[str, npt.NDArray[np.float32]]
@@ -36,6 +39,7 @@ class Scorer(PictureScorer, Protocol):
     calibration: Calibration
     threshold: float
     held_out: tuple[float, ...]  # joint scores of the pictures it was calibrated on; a file does not keep them
+    seen: Mapping[str, str]  # pictures that it was made with (see seen_pictures.py), likewise
 
 
 class RunScorer:
@@ -47,11 +51,14 @@ class RunScorer:
         self.at_once = pictures_at_once(description.settings.tiles)
         self.normal = description.training_data.normal
         self.calibration, self.threshold, self.held_out = outcome.calibration, outcome.threshold, outcome.joint_scores
-        self._graph = run.calibrated_graph()
+        self.seen: Mapping[str, str] = read_seen(run.seen_file)
+        self._device = scoring_device()
+        self._graph = run.calibrated_graph().to(self._device)
 
     @torch.inference_mode()
     def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
-        return {name: tensor.numpy() for name, tensor in self._graph(torch.tensor(batch)).items()}
+        outputs = self._graph(torch.tensor(batch, device=self._device))
+        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
 
 
 class OnnxScorer:
@@ -68,6 +75,7 @@ class OnnxScorer:
         self.normal = metadata.training_data.normal
         self.calibration, self.threshold = metadata.calibration, metadata.threshold
         self.held_out: tuple[float, ...] = ()
+        self.seen: Mapping[str, str] = {}
         self._names = list(metadata.outputs())
 
     def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:

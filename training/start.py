@@ -13,7 +13,8 @@ from .data import GOOD, Sample, fingerprint, split_held_out
 from .data.readable import naming_all_unreadable, readable
 from .errors import TrainingError
 from .fit import prepare_run
-from .run_folder import FitSettings, RunFolder
+from .fit_settings import FitSettings
+from .run_folder import RunFolder
 
 LARGEST_HELD_OUT_SHARE = 0.2  # set apart without being asked to, where alpha needs more pictures than held_out_share gives
 

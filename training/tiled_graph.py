@@ -31,15 +31,17 @@ class TiledGraph(RawGraph):
         decoder: DecoderStudent | None,
         semantic: tuple[EncoderStudent, Whitening] | None,
         levels: ClassLevels | None,
+        smoothing_reach: float,
         tiles: Tiles,
     ) -> None:
         """Raises TrainingError for more patches than the map has pixels."""
-        super().__init__(teacher, decoder, semantic, levels)
+        super().__init__(teacher, decoder, semantic, levels, smoothing_reach)
         self.tiles = tiles
         self.stitch = Stitch(teacher.grid, tiles)
         rows, columns = stitched_grid(teacher.grid, tiles)
-        self.upsample = smooth_upsampling(rows, SMOOTHING_SIGMA * teacher.grid / rows)
-        self.register_buffer("upsample_columns", smooth_upsampling(columns, SMOOTHING_SIGMA * teacher.grid / columns))
+        self.upsample = smooth_upsampling(rows, SMOOTHING_SIGMA * teacher.grid / rows, smoothing_reach)
+        across = smooth_upsampling(columns, SMOOTHING_SIGMA * teacher.grid / columns, smoothing_reach)
+        self.register_buffer("upsample_columns", across)
         self.top = max(1, int(TOP_SHARE * MAP_SIZE**2 / tiles.count))
 
     def forward(self, image: Tensor) -> RawScores:

@@ -8,6 +8,8 @@ distance, with the shrinkage of Ledoit and Wolf, 2004, that makes it good for fe
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,6 +18,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 from .distance import EPSILON
+from .processes import scoring_device
 from .students import EncoderStudent
 from .teacher import Teacher, normalise
 from .tiling import BATCH, StoredTiles
@@ -50,11 +53,19 @@ def residuals(target: Tensor, predicted: Tensor) -> Tensor:
 def fit_whitening(teacher: Teacher, encoder: EncoderStudent, tiles: StoredTiles) -> Whitening:
     """The whitening of a trained encoder student's residuals on good tiles, of which at most 2,000 are looked at."""
     numbers = np.linspace(0, len(tiles) - 1, min(len(tiles), MOST_TILES)).astype(int)
-    found = []
+    device, found = scoring_device(), []
+    teacher, encoder = teacher.to(device), encoder.to(device)
     for start in range(0, len(numbers), BATCH):
-        images = normalise(torch.from_numpy(tiles[numbers[start : start + BATCH]]))
-        found.append(residuals(encoder.targets(teacher(images)), encoder(images)))
+        images = normalise(torch.from_numpy(tiles[numbers[start : start + BATCH]]).to(device))
+        found.append(residuals(encoder.targets(teacher(images)), encoder(images)).cpu())
     return whitening_of(torch.cat(found).double().numpy())
+
+
+def unwhitened(encoder: EncoderStudent, teacher: Teacher) -> Whitening:
+    """The identity, so scaled that the semantic score is the paper's: 1 - cos of each taught block's tokens, their mean."""
+    whitening = Whitening(encoder.taught * teacher.dim)
+    whitening.matrix.mul_(math.sqrt(teacher.dim / 2))  # |u - v|^2 = 2 (1 - cos) of unit tokens
+    return whitening
 
 
 def whitening_of(errors: npt.NDArray[np.float64]) -> Whitening:

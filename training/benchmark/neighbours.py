@@ -15,7 +15,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from service.model_format import MAP_SIZE, input_shape
 
-from ..graph import smooth_upsampling
+from ..graph import SMOOTHING_REACH, smooth_upsampling
+from ..processes import scoring_device
 from ..progress import Progress
 from ..scorers import Outputs
 from ..students import GROUPS, TOP_SHARE
@@ -31,8 +32,17 @@ MOST_PICTURES = 2_000  # for each normal class, on average
 class NeighbourScorer:
     """Scores pictures by their distance to training pictures uint8 [M, S, S, 3] of so many classes."""
 
-    def __init__(self, teacher: Teacher, training: npt.NDArray[np.uint8], classes: int, seed: int) -> None:
-        self.teacher, self.input_shape, self.at_once = teacher, input_shape(teacher.input_size, None), pictures_at_once(None)
+    def __init__(
+        self,
+        teacher: Teacher,
+        training: npt.NDArray[np.uint8],
+        classes: int,
+        seed: int,
+        smoothing_reach: float = SMOOTHING_REACH,
+    ) -> None:
+        self._device = scoring_device()
+        self.teacher = teacher.to(self._device)
+        self.input_shape, self.at_once = input_shape(teacher.input_size, None), pictures_at_once(None)
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.permutation(len(training))[: MOST_PICTURES * classes])
         tokens, patches = [], []
@@ -47,7 +57,7 @@ class NeighbourScorer:
                     bar.advance()
         self._tokens = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(np.concatenate(tokens))
         self._patches = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(np.concatenate(patches))
-        self._upsample = smooth_upsampling(teacher.grid).numpy()
+        self._upsample = smooth_upsampling(teacher.grid, reach=smoothing_reach).numpy()
 
     def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
         """Pictures uint8 [N, S, S, 3] to local_score and semantic_score [N] and anomaly_map [N, 256, 256]."""
@@ -61,10 +71,11 @@ class NeighbourScorer:
     @torch.inference_mode()
     def _features(self, pictures: npt.NDArray[np.uint8]) -> tuple[Features, Features]:
         """Unit class tokens [N, d] of the last block, and unit patch features [N, patches, groups * d] of the middle ones."""
-        hidden = self.teacher(normalise(torch.from_numpy(np.array(pictures))))
+        hidden = self.teacher(normalise(torch.from_numpy(np.array(pictures)).to(self._device)))
         middle = torch.stack([hidden[i][:, 1 + self.teacher.registers :] for i in self.teacher.middle])
         groups = torch.stack([group.mean(0) for group in middle.chunk(GROUPS)])
-        return F.normalize(hidden[-1][:, 0], dim=-1).numpy(), torch.cat(list(F.normalize(groups, dim=-1)), dim=-1).numpy()
+        tokens, patches = F.normalize(hidden[-1][:, 0], dim=-1), torch.cat(list(F.normalize(groups, dim=-1)), dim=-1)
+        return tokens.cpu().numpy(), patches.cpu().numpy()
 
 
 def _distance(memory: NearestNeighbors, queries: Features) -> Features:

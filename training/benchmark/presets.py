@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..data import LAYOUTS
 from ..errors import TrainingError
-from ..run_folder import PAPER, FitSettings
+from ..fit_settings import FitSettings, RecipeName, recipe
 from .tasks import Setting
 
 PRESETS = tuple(name for name in LAYOUTS if name != "folder")
@@ -25,12 +25,12 @@ class Preset(BaseModel):
     fit: dict[str, Any]
     single: dict[str, Any]
     multi: dict[str, Any]
-    paper: dict[str, Any] = Field(default={}, description="differs from PAPER with --recipe paper")
+    paper: dict[str, Any] = Field(default={}, description="differs from paper.toml with --recipe paper")
 
-    def settings(self, setting: Setting, *, paper: bool, changed: dict[str, Any]) -> FitSettings:
+    def settings(self, setting: Setting, name: RecipeName, changed: dict[str, Any]) -> FitSettings:
         """Settings of one training; `changed` are those that the user gave. Raises ValidationError for a bad value."""
-        recipe = PAPER | self.paper if paper else {}
-        return FitSettings(**self.fit | (self.single if setting == "single" else self.multi) | recipe | changed)
+        followed = recipe(name) | (self.paper if name == "paper" else {})
+        return FitSettings(**self.fit | (self.single if setting == "single" else self.multi) | followed | changed)
 
 
 def load_preset(name: str) -> Preset:

@@ -12,13 +12,15 @@ from rich.console import Console
 
 from ..calibrate import calibrate_run
 from ..data import Sample, class_names, load_samples
+from ..data.readable import naming_all_unreadable, readable
 from ..errors import TrainingError
 from ..evaluate import evaluate, score_all
 from ..files import write_text
 from ..fit import fit
+from ..fit_settings import FitSettings
 from ..measures import measure
 from ..report import write_report
-from ..run_folder import FitSettings, RunFolder
+from ..run_folder import RunFolder
 from ..scorers import RunScorer
 from ..start import start_run
 from ..teacher import load_teacher
@@ -39,9 +41,23 @@ class BenchmarkSettings(BaseModel):
     every: int
     fit: FitSettings
 
+    @property
+    def headline(self) -> str:
+        """What was measured, and of what model, in one line."""
+        ordinal = {1: "", 2: "2nd", 3: "3rd"}.get(self.every, f"{self.every}th")
+        fit, part = self.fit, f", every {ordinal} picture only" if ordinal else ""
+        how = f"teacher {fit.teacher} at {fit.input_size} pixels, {fit.steps:,} steps of {fit.batch_size}, {fit.optimizer}"
+        return f"{self.benchmark}, {self.setting}: {how}{part}"
+
 
 def run_benchmark(
-    settings: BenchmarkSettings, root: Path, output: Path, seeds: Sequence[int], group: str | None = None
+    settings: BenchmarkSettings,
+    root: Path,
+    output: Path,
+    seeds: Sequence[int],
+    group: str | None = None,
+    *,
+    skip_unreadable: bool = False,
 ) -> list[TaskResult]:
     """Results of every task and seed, in order, of one group if given; the summary in `output` is renewed after each task.
 
@@ -61,10 +77,11 @@ def run_benchmark(
             file = folder / "result.json"
             if not file.exists():
                 Console(stderr=True).print(f"seed {seed}, {task.group} {number}/{len(todo)}: {task.name}", style="bold")
-                write_text(file, _run_task(settings, task, root, folder, seed).model_dump_json(indent=2))
+                result = _run_task(settings, task, root, folder, seed, skip_unreadable=skip_unreadable)
+                write_text(file, result.model_dump_json(indent=2))
             RunFolder(folder).training_file.unlink(missing_ok=True)  # gigabytes, in the sum of all tasks
             results.append(TaskResult.read(file))
-            write_summary(output, f"{settings.benchmark}, {settings.setting}", results)
+            write_summary(output, settings.headline, results)
     return results
 
 
@@ -79,18 +96,24 @@ def _claim(file: Path, settings: BenchmarkSettings) -> None:
         raise TrainingError(f"{file} was written with other settings ({', '.join(other)}): choose another --output")
 
 
-def _run_task(settings: BenchmarkSettings, task: Task, root: Path, folder: Path, seed: int) -> TaskResult:
+def _run_task(
+    settings: BenchmarkSettings, task: Task, root: Path, folder: Path, seed: int, *, skip_unreadable: bool
+) -> TaskResult:
     run = RunFolder(folder)
     # the test split first, so that what is wrong with it is found before the work
     samples = load_samples(settings.benchmark, root, "test", task.normal)[:: settings.every]
+    if skip_unreadable:
+        samples = readable(samples, skip=True)
     if not run.description_file.exists():
         training = load_samples(settings.benchmark, root, "train", task.normal)[:: settings.every]
-        start_run(folder, settings.fit.model_copy(update={"seed": seed}), training, settings.benchmark)
+        own = settings.fit.model_copy(update={"seed": seed})
+        start_run(folder, own, training, settings.benchmark, skip_unreadable=skip_unreadable)
     if not fit(run):
         raise TrainingError("stopped, nothing is lost; go on with the same command")
     calibrate_run(run, settings.fit.alpha)
     scorer = RunScorer(run)
-    evaluation = evaluate(scorer, samples)
+    with naming_all_unreadable(samples):
+        evaluation = evaluate(scorer, samples)
     write_report(folder, evaluation, scorer)
     neighbours = _neighbours(run, samples, len(task.normal), seed)
     return TaskResult(
@@ -101,6 +124,7 @@ def _run_task(settings: BenchmarkSettings, task: Task, root: Path, folder: Path,
 
 def _neighbours(run: RunFolder, samples: Sequence[Sample], classes: int, seed: int) -> dict[str, float]:
     settings = run.description().settings
-    scorer = NeighbourScorer(load_teacher(settings.teacher, settings.input_size), run.training(), classes, seed)
+    teacher = load_teacher(settings.teacher, settings.input_size)
+    scorer = NeighbourScorer(teacher, run.training(), classes, seed, settings.smoothing_reach)
     outputs, maps = score_all(scorer, samples)
     return measure(samples, outputs, maps)

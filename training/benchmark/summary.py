@@ -95,7 +95,9 @@ def _has_mean(result: TaskResult) -> bool:
 
 def _figures(result: TaskResult, kind: str = "") -> Figures:
     sources: dict[str, Mapping[str, float]] = {"students": result.students, "neighbours": result.neighbours}
-    return tuple(sources[c.source].get(c.metric.replace("/", f"{kind}/"), float("nan")) for c in COLUMNS)
+    # what is no branch's metric is known of all pictures together only
+    named = (c.metric.replace("/", f"{kind}/") if not kind or "/" in c.metric else "" for c in COLUMNS)
+    return tuple(sources[c.source].get(name, float("nan")) for c, name in zip(COLUMNS, named, strict=True))
 
 
 def summary_table(results: Sequence[TaskResult], title: str) -> Table:

@@ -31,5 +31,10 @@ __all__ = [
 
 def fingerprint(samples: Sequence[Sample]) -> str:
     """SHA-256 (hex) over the sorted digests of the pictures' bytes: the same pictures in any order and place give the same."""
-    digests = sorted(hashlib.sha256(sample.encoded()).digest() for sample in samples)
+    digests = sorted(bytes.fromhex(digest(sample)) for sample in samples)
     return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def digest(sample: Sample) -> str:
+    """SHA-256 (hex) of a picture's bytes, of its file or array; raises DataError for an unreadable file."""
+    return hashlib.sha256(sample.encoded()).hexdigest()

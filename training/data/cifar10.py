@@ -29,5 +29,5 @@ def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
     if not files[0].is_file():
         return load_class_folders(root, split, normal, CLASSES, EXPECTED)
     chosen = choose_classes(normal, CLASSES)
-    pictures, numbers, names = read_batches(files, "labels")
-    return one_vs_rest(split, chosen, zip([CLASSES[n] for n in numbers], names, pictures, strict=True))
+    pictures, categories, names = read_batches(files, "labels", CLASSES)
+    return one_vs_rest(split, chosen, zip(categories, names, pictures, strict=True))

@@ -46,8 +46,8 @@ def load(root: Path, split: Split, normal: Sequence[str]) -> list[Sample]:
     chosen = choose_classes(normal, CLASSES)
     if not (root / split).is_file():
         return one_vs_rest(split, chosen, _found(root, split, chosen if split == "train" else CLASSES))
-    images, numbers, names = read_batches([root / split], "coarse_labels")
-    return one_vs_rest(split, chosen, zip([CLASSES[n] for n in numbers], names, images, strict=True))
+    images, categories, names = read_batches([root / split], "coarse_labels", CLASSES)
+    return one_vs_rest(split, chosen, zip(categories, names, images, strict=True))
 
 
 def _found(root: Path, split: Split, needed: Sequence[str]) -> Iterable[Found]:

@@ -29,26 +29,33 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module_name, global_name)
 
 
-def read_batches(files: Sequence[Path], labels: str) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
-    """Pictures [N, 32, 32, 3], the labels of that name ("labels", "coarse_labels"), and file names, of all files joined.
+def read_batches(
+    files: Sequence[Path], labels: str, classes: Sequence[str]
+) -> tuple[npt.NDArray[np.uint8], list[str], list[str]]:
+    """Pictures [N, 32, 32, 3], their classes by the labels of that name ("labels", "coarse_labels"), and file names, of all
+    files joined.
 
-    Raises DataError for a file that is missing, damaged, or no CIFAR batch.
+    Raises DataError for a file that is missing, damaged, or no batch of this CIFAR.
     """
-    pictures, numbers, names = [], [], []
+    pictures, categories, names = [], [], []
     for file in files:
         batch = _read(file)
         try:
             data = np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
-            found = [int(number) for number in batch[labels.encode()]]
+            numbers = [int(number) for number in batch[labels.encode()]]
             called = [bytes(name).decode() for name in batch[b"filenames"]]
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{file} is no CIFAR batch: {error!r}; take the files of the official 'python version'") from error
-        if not len(data) == len(found) == len(called):
-            raise DataError(f"{file} is damaged: {len(data)} pictures, {len(found)} labels, {len(called)} names")
+        if not len(data) == len(numbers) == len(called):
+            raise DataError(f"{file} is damaged: {len(data)} pictures, {len(numbers)} labels, {len(called)} names")
+        if strange := set(numbers) - set(range(len(classes))):
+            raise DataError(
+                f"{file} has the label {min(strange)}, and there are {len(classes)} classes: it is of another data set"
+            )
         pictures.append(data.transpose(0, 2, 3, 1))
-        numbers += found
+        categories += [classes[number] for number in numbers]
         names += called
-    return np.ascontiguousarray(np.concatenate(pictures)), numbers, names
+    return np.ascontiguousarray(np.concatenate(pictures)), categories, names
 
 
 def _read(file: Path) -> Any:

@@ -38,8 +38,11 @@ def _rows(root: Path) -> list[dict[str, str]]:
     file = root / TABLE
     if not file.is_file():
         raise layout_error(TABLE, root, EXPECTED)
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} is no table in UTF-8 ({error}); expected layout: {EXPECTED}") from error
     for number, row in enumerate(rows, start=2):
         if any(row.get(column) is None for column in COLUMNS) or row["label"] not in {"normal", "anomaly"}:
             raise DataError(f"{file}, line {number}: {dict(row)} is no row of the official table; expected layout: {EXPECTED}")

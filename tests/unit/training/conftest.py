@@ -23,7 +23,8 @@ from training.data import Sample, fingerprint
 from training.evaluate import Evaluation, evaluate
 from training.export import export_run
 from training.fit import Trainer, fit, prepare_run
-from training.run_folder import FitSettings, RunFolder
+from training.fit_settings import FitSettings
+from training.run_folder import RunFolder
 from training.scorers import OnnxScorer, RunScorer
 
 Pixels = npt.NDArray[np.uint8]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from training.batches import Batches
-from training.run_folder import FitSettings
+from training.fit_settings import FitSettings
 
 
 def numbered(count: int, size: int = 1) -> npt.NDArray[np.uint8]:
@@ -60,3 +60,9 @@ def test_every_class_is_spoilt() -> None:
     batches = Batches(numbered(4, size=28), [1, 1, 1, 1], settings(batch_size=4, spoilt_share=0.5))
     spoilt = torch.cat([batches[step].spoilt for step in range(40)])
     assert set(spoilt.flatten(1).median(1).values.tolist()) == {0, 1, 2, 3}
+
+
+def test_without_turns_all_classes_are_one() -> None:
+    batches = Batches(numbered(12), [7, 2, 3], settings(batch_size=6, class_turns=False))
+    shown = torch.cat([batches[step].pictures[:, 0, 0, 0] for step in range(4)])  # two epochs
+    assert np.bincount(shown.tolist()).tolist() == [2] * 12

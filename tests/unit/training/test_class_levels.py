@@ -15,7 +15,8 @@ from training.class_levels import ClassLevels, LevelScale, nearest_class, protot
 from training.data import Sample
 from training.export import export_run
 from training.fit import fit, prepare_run
-from training.run_folder import FitSettings, RunFolder
+from training.fit_settings import FitSettings
+from training.run_folder import RunFolder
 from training.scorers import OnnxScorer, RunScorer
 
 EAST, NORTH = (1.0, 0.0, 0.0), (0.0, 2.0, 0.0)
@@ -94,3 +95,13 @@ def test_the_exported_file_scores_alike(two_classes: RunFolder, tmp_path: Path) 
 
 def test_one_class_needs_no_levels(finished_run: RunFolder) -> None:
     assert finished_run.calibration().levels is None
+
+
+def test_a_run_may_do_without(tmp_path: Path, new_run: Callable[..., RunFolder]) -> None:
+    run = new_run(tmp_path / "run", class_levels=False, steps=1)
+    described = run.description()
+    halves = described.model_copy(update={"class_counts": (12, 12)})
+    run.description_file.write_text(halves.model_dump_json())
+    assert fit(run)
+    assert calibrate_run(run, 0.1).levels is None
+    assert run.calibrated_graph().raw.scale is None

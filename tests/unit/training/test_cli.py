@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from training.batches import Batch
-from training.cli import Layout, app, main
+from training.cli import app, main
+from training.cli_options import Layout
 from training.data import LAYOUTS, Sample
 from training.errors import TrainingError
 from training.fit import Trainer
@@ -232,3 +234,30 @@ def test_the_papers_recipe_can_be_had(data: Path, teacher_folder: Path, tmp_path
     assert result.exit_code == 0, result.output
     settings = RunFolder(tmp_path / "run").description().settings
     assert (settings.spoilt_share, settings.dropout, settings.hard_share) == (0.0, 0.2, 0.9)
+
+
+def test_any_setting_can_be_had(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    more = ["--set", "clip_norm=0.5", "--set", "whitened=false", "--set", "encoder_learning_rate=1e-3"]
+    result = runner.invoke(app, arguments(data, teacher_folder, tmp_path / "run", *more))
+    assert result.exit_code == 0, result.output
+    settings = RunFolder(tmp_path / "run").description().settings
+    assert (settings.clip_norm, settings.whitened, settings.encoder_learning_rate) == (0.5, False, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clip_norm", r"--set is 'clip_norm': give NAME=VALUE, for example clip_norm=0\.2"),
+        ("steps=3", "--set steps=3: steps has an option of its own, --steps"),
+    ],
+)
+def test_settings_that_are_none_are_refused(data: Path, teacher_folder: Path, tmp_path: Path, text: str, message: str) -> None:
+    result = runner.invoke(app, arguments(data, teacher_folder, tmp_path / "run", "--set", text))
+    assert isinstance(result.exception, TrainingError)
+    assert re.fullmatch(message, str(result.exception))
+
+
+def test_what_a_resumed_run_would_ignore_is_refused(run: Path) -> None:
+    result = runner.invoke(app, ["fit", "--resume", "--output", str(run), "--steps", "9", "--set", "clip_norm=1"])
+    assert isinstance(result.exception, TrainingError)
+    assert str(result.exception) == f"--resume goes on with what {run / 'run.json'} records: leave out --steps, --set"

@@ -26,7 +26,8 @@ from training.batches import Batch, Batches
 from training.data import Sample
 from training.errors import TrainingError
 from training.fit import Trainer, fit, prepare_run
-from training.run_folder import PAPER, FitSettings, RunFolder
+from training.fit_settings import FitSettings, recipe
+from training.run_folder import RunFolder
 
 NewRun = Callable[..., RunFolder]
 
@@ -70,11 +71,11 @@ def states(run: RunFolder) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("recipe", [{}, PAPER], ids=["duet", "paper"])
+@pytest.mark.parametrize("settings", [{}, recipe("paper")], ids=["duet", "paper"])
 def test_an_interrupted_run_ends_as_an_unbroken_one_bit_for_bit(
-    tmp_path: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch, recipe: dict[str, Any]
+    tmp_path: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:
-    unbroken, broken = new_run(tmp_path / "unbroken", **recipe), new_run(tmp_path / "broken", **recipe)
+    unbroken, broken = new_run(tmp_path / "unbroken", **settings), new_run(tmp_path / "broken", **settings)
     assert fit(unbroken)
     train_on = Trainer.train_on
     for stop_after, asked_by in ((5, signal.SIGINT), (9, signal.SIGTERM)):

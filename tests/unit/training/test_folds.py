@@ -17,8 +17,9 @@ from training.data import Sample
 from training.errors import TrainingError
 from training.export import export_run
 from training.fit import Trainer, fit
+from training.fit_settings import FitSettings
 from training.folds import fold_numbers, fold_runs
-from training.run_folder import FitSettings, RunFolder
+from training.run_folder import RunFolder
 from training.start import start_run
 
 MakeSamples = Callable[[int, int], list[Sample]]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import correlate1d, gaussian_filter
 
 from service.images import resize_square
 from service.model_format import Branch
 from training.calibrate import HeldOutScores, joint_score
 from training.distance import cosine_distance
+from training.fit import fit
 from training.graph import CalibratedGraph, smooth_upsampling
 from training.run_folder import RunFolder
 from training.teacher import normalise
@@ -111,3 +113,17 @@ def test_a_picture_s_score_does_not_depend_on_its_company(finished_run: RunFolde
         alone = graph(batch[picture : picture + 1])
         for name, tensor in alone.items():
             torch.testing.assert_close(tensor[0], together[name][picture], rtol=1e-4, atol=1e-6)
+
+
+def test_a_short_reach_is_a_small_kernel() -> None:
+    """Dinomaly smooths by a kernel of 5 x 5."""
+    kernel = np.exp(-((np.arange(5) - 2) ** 2) / (2 * 4.0**2))
+    bilinear = F.interpolate(torch.eye(28)[None], size=256, mode="linear", align_corners=False)[0].T.numpy()
+    expected = correlate1d(bilinear, kernel / kernel.sum(), axis=0, mode="nearest")
+    np.testing.assert_allclose(smooth_upsampling(28, reach=0.5).numpy(), expected, rtol=0, atol=1e-6)
+
+
+def test_a_run_smooths_as_far_as_its_settings_say(tmp_path: Path, new_run: Callable[..., RunFolder]) -> None:
+    run = new_run(tmp_path / "run", smoothing_reach=0.5, steps=1)
+    assert fit(run)
+    assert torch.equal(run.raw_graph().upsample, smooth_upsampling(4, reach=0.5))

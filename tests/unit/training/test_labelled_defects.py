@@ -19,9 +19,10 @@ from training.data import DataError, Sample
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.fit import fit, prepare_run
+from training.fit_settings import FitSettings
 from training.labelled_defects import LabelledDefects, marked_patches
 from training.noisy_or import probability, surprise_of_defect
-from training.run_folder import FitSettings, RunFolder
+from training.run_folder import RunFolder
 from training.scorers import RunScorer
 from training.students import defect_loss
 

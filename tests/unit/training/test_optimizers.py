@@ -35,7 +35,7 @@ def stable_adamw_by_definition(gradients: list[torch.Tensor], rate: float, decay
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
         largest = torch.maximum(largest, second)
-        excess = (gradient**2 / (second / (1 - 0.999**step)).clamp_min(1e-20)).mean().sqrt().clamp_min(1.0)
+        excess = (gradient**2 / (largest / (1 - 0.999**step)).clamp_min(1e-20)).mean().sqrt().clamp_min(1.0)
         slowed = rate / excess
         value = value * (1 - slowed * decay)
         value = value - slowed * (first / (1 - 0.9**step)) / ((largest / (1 - 0.999**step)).sqrt() + 1e-10)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from training.fit_settings import FitSettings
 from training.precision import native_precision
-from training.run_folder import FitSettings
 
 
 @pytest.mark.parametrize(

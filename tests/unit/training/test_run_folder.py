@@ -19,7 +19,8 @@ from training.calibrate import calibrate_run
 from training.data import Sample
 from training.errors import TrainingError
 from training.fit import prepare_run
-from training.run_folder import FitSettings, RunFolder, new_networks
+from training.fit_settings import FitSettings
+from training.run_folder import RunFolder, new_networks
 
 NewRun = Callable[..., RunFolder]
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from training.cli import app
-from training.data import ANOMALOUS, DataError, Sample, load_samples
+from training.data import ANOMALOUS, DataError, Sample, digest, load_samples
 from training.errors import TrainingError
-from training.run_folder import FitSettings, RunFolder
+from training.fit_settings import FitSettings
+from training.run_folder import RunFolder
 from training.start import start_run
 
 MakeSamples = Callable[[int, int], list[Sample]]
@@ -68,9 +72,11 @@ def test_they_can_be_skipped_and_are_named_then_too(
     assert "short.png" in caplog.text
 
 
-def test_both_commands_take_the_option(folder: Path, teacher_folder: Path, tmp_path: Path) -> None:
-    good = shutil.copytree(folder, tmp_path / "test/good")
-    shutil.copytree(good, tmp_path / "test/bad")
+def test_both_commands_take_the_option(folder: Path, good_samples: MakeSamples, teacher_folder: Path, tmp_path: Path) -> None:
+    for part, seed in (("good", 32), ("bad", 33)):
+        shutil.copytree(folder, tmp_path / "test" / part)
+        for index, sample in enumerate(good_samples(12, seed)):
+            Image.fromarray(sample.pixels()).save(tmp_path / f"test/{part}/{index:02d}.png")
     run = tmp_path / "run"
     command = [
         "fit", "--data", str(folder), "--layout", "folder", "--teacher", str(teacher_folder), "--input-size", "56",
@@ -85,3 +91,28 @@ def test_both_commands_take_the_option(folder: Path, teacher_folder: Path, tmp_p
     assert "4 of 28 pictures cannot be read" in str(CliRunner().invoke(app, command).exception)
     result = CliRunner().invoke(app, [*command, "--skip-unreadable"])
     assert "12 good, 12 anomalous" in result.output
+
+
+def test_twelve_bits_in_a_file_of_sixteen_are_noticed(
+    teacher_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such a camera's pictures would train without a complaint, and in the dark."""
+    line = tmp_path / "line"
+    line.mkdir()
+    for index in range(12):
+        grey = np.random.default_rng(index).integers(0, 4096, (600, 600), dtype=np.uint16)
+        Image.fromarray(grey << 4 if index < 3 else grey).save(line / f"{index:02d}.png")
+    with caplog.at_level(logging.WARNING, "training"):
+        start_run(tmp_path / "run", settings(teacher_folder), load_samples("folder", line, "train"), "folder")
+    assert "pictures are nearly black, such as line/" in caplog.text
+    assert "10 or 12 bits have to be shifted up" in caplog.text
+
+
+def test_the_run_records_which_pictures_went_where(good_samples: MakeSamples, teacher_folder: Path, tmp_path: Path) -> None:
+    samples = good_samples(12, 31)
+    run = start_run(tmp_path / "run", settings(teacher_folder), samples, "folder")
+    with run.seen_file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert sorted(row["name"] for row in rows) == sorted(sample.name for sample in samples)
+    assert Counter(row["part"] for row in rows) == {"training": len(run.training()), "held out": len(run.held_out())}
+    assert {row["sha256"] for row in rows} == {digest(sample) for sample in samples}

@@ -26,10 +26,11 @@ from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.export import export_run
 from training.fit import fit, prepare_run
+from training.fit_settings import FitSettings
 from training.folds import fold_numbers, fold_runs
 from training.recalibrate import recalibrate
 from training.report import write_report
-from training.run_folder import FitSettings, RunFolder
+from training.run_folder import RunFolder
 from training.scorers import OnnxScorer, RunScorer
 from training.start import start_run
 from training.teacher import normalise

@@ -15,13 +15,14 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.batches import Batch, Batches, part
 from training.calibrate import calibrate_run
 from training.errors import TrainingError
 from training.fit import fit
 from training.run_folder import RunFolder
+from training.students import local_loss
 from training.trainer import Trainer
 
 NewRun = Callable[..., RunFolder]
@@ -155,3 +156,29 @@ def test_two_processes_start_and_stop_a_run_together(
     assert torch.load(run.checkpoint_file, weights_only=True)["step"] > 0, (tmp_path / "log").read_text()
     assert "2 processes train together" in (tmp_path / "log").read_text()
     assert (tmp_path / "log").read_text().count("stopped, nothing is lost; go on with") == 1
+
+
+def gradient_norm(network: nn.Module) -> float:
+    return float(torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None]).norm())
+
+
+def test_each_students_gradient_is_clipped_by_itself(tmp_path: Path, new_run: NewRun) -> None:
+    trainer = Trainer(new_run(tmp_path, clip_norm=1e-3, optimizer="stable-adamw"))
+    batches = Batches(trainer.run.training(), trainer.run.description().class_counts, trainer.settings)
+    trainer.train_on(batches[0])
+    assert [gradient_norm(student) for student in (trainer.decoder, trainer.encoder)] == pytest.approx([1e-3, 1e-3], rel=1e-3)
+
+
+def test_hard_mining_comes_in_step_by_step(tmp_path: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(new_run(tmp_path, hard_share=0.9, hard_steps=3))
+    batches = Batches(trainer.run.training(), trainer.run.description().class_counts, trainer.settings)
+    shares = []
+
+    def noted(target: Tensor, rebuilt: Tensor, hard_share: float) -> Tensor:
+        shares.append(hard_share)
+        return local_loss(target, rebuilt, hard_share)
+
+    monkeypatch.setattr("training.trainer.local_loss", noted)
+    for step in range(5):
+        trainer.train_on(batches[step])
+    assert shares == pytest.approx([0, 0.3, 0.6, 0.9, 0.9])

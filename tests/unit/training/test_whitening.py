@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.covariance import LedoitWolf
 
+from training.fit import fit
 from training.run_folder import RunFolder
+from training.students import semantic_loss
 from training.teacher import normalise
 from training.tiling import StoredTiles
 from training.whitening import RIDGE, Whitening, fit_whitening, residuals
@@ -77,3 +82,15 @@ def test_the_graph_scores_by_it(finished_run: RunFolder) -> None:
         expected = graph.whitening(graph.encoder.targets(graph.teacher(images)), graph.encoder(images))
         found = graph(batch).semantic
     torch.testing.assert_close(found, expected)
+
+
+def test_unwhitened_the_score_is_the_papers(tmp_path: Path, new_run: Callable[..., RunFolder]) -> None:
+    """1 - cos, the mean over the taught blocks: the very loss that the student was trained by."""
+    run = new_run(tmp_path / "run", whitened=False, steps=3)
+    assert fit(run)
+    graph, batch = run.raw_graph(), torch.from_numpy(np.array(run.held_out()))
+    assert graph.encoder is not None
+    with torch.inference_mode():
+        images = normalise(batch)
+        expected = semantic_loss(graph.encoder.targets(graph.teacher(images)), graph.encoder(images))
+        torch.testing.assert_close(graph(batch).semantic, expected, rtol=1e-4, atol=1e-6)

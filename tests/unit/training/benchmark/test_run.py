@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from training.benchmark import run
+from training.benchmark.results import TaskResult
 from training.cli import app
 from training.data import Sample
 from training.errors import TrainingError
@@ -107,9 +109,9 @@ def test_what_is_done_is_not_done_again(
     trained = []
     really = run._run_task
 
-    def counted(*arguments: object) -> object:
+    def counted(*arguments: Any, **options: Any) -> TaskResult:
         trained.append(arguments[1])
-        return really(*arguments)
+        return really(*arguments, **options)
 
     monkeypatch.setattr(run, "_run_task", counted)
     result = runner.invoke(app, command(data, teacher_folder, output, "single", "--seed", "0", "--seed", "1"))
@@ -133,6 +135,8 @@ def test_multi_has_the_mean_over_categories_beside_the_pooled_figure(data: Path,
     (found,) = json.loads((tmp_path / "multi/results.json").read_text())
     assert float(rows["all"]["joint"]) == found["students"]["image_auroc/joint"]
     assert float(rows["all: mean over categories"]["joint"]) == found["students"]["image_auroc_mean/joint"]
+    assert float(rows["all"]["false alarms"]) == found["students"]["false_alarm_rate"]
+    assert rows["all: mean over categories"]["false alarms"] == ""  # one threshold for all: there is no mean of it
 
 
 def test_one_group_of_tasks_and_every_other_picture_are_enough(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
@@ -146,3 +150,39 @@ def test_one_group_of_tasks_and_every_other_picture_are_enough(data: Path, teach
     assert isinstance(result.exception, TrainingError)
     assert str(result.exception) == "no group 'halves' in mvtec, multi: it has multi"
     assert not (tmp_path / "none").exists()
+
+
+def test_the_table_says_what_it_was_measured_with(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    more = ["--recipe", "paper", "--set", "clip_norm=0.3", "--every", "2"]
+    result = runner.invoke(app, command(data, teacher_folder, tmp_path / "paper", "multi", *more))
+    assert result.exit_code == 0, result.output
+    told = f"mvtec, multi: teacher {teacher_folder} at 56 pixels, 4 steps of 4, stable-adamw, every 2nd picture only"
+    assert told in (tmp_path / "paper/report.html").read_text()
+    settings = json.loads((tmp_path / "paper/benchmark.json").read_text())["fit"]
+    assert (settings["clip_norm"], settings["hard_share"], settings["encoder_depth"]) == (0.3, 0.9, 4)
+
+
+def test_unreadable_pictures_stop_it_unless_they_may_be_skipped(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(data, tmp_path / "damaged"))
+    for folder in ("train/good", "test/good"):
+        (damaged / "stripes" / folder / "000.png").write_bytes(b"")
+    arguments = command(damaged, teacher_folder, tmp_path / "run", "multi")
+    assert "1 of 24 pictures cannot be read" in str(runner.invoke(app, arguments).exception)
+    result = runner.invoke(app, [*arguments, "--skip-unreadable"])
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads((tmp_path / "run/results.json").read_text())
+    assert found["students"]["good_images"] == 7
+
+
+def test_a_model_of_the_table_can_be_calibrated_anew(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    """Though its training pictures are gone; what needs them says so."""
+    result = runner.invoke(app, command(data, teacher_folder, tmp_path / "run", "multi"))
+    assert result.exit_code == 0, result.output
+    model = tmp_path / "run/seed-0/multi/all"
+    before = json.loads((model / "calibration.json").read_text())
+    result = runner.invoke(app, ["calibrate", str(model), "--alpha", "0.3"])
+    assert result.exit_code == 0, result.output
+    after = json.loads((model / "calibration.json").read_text())
+    assert (after["alpha"], after["levels"]) == (0.3, before["levels"])
+    result = runner.invoke(app, ["export", str(model), "--name", "all", "--precision", "int8", "--models", str(tmp_path)])
+    assert "training.npy is missing: 'duet-train benchmark' removes it" in str(result.exception)

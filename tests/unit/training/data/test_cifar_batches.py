@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from training.data import DataError, load_samples
+from training.data.cifar10 import CLASSES
+from training.data.cifar_batches import read_batches
 
 
 def write_batch(file: Path, numbers: list[int], labels: str) -> np.ndarray[Any, Any]:
@@ -69,3 +71,10 @@ def test_a_missing_batch_is_named(tmp_path: Path) -> None:
     write_batch(tmp_path / "data_batch_1", [0], "labels")
     with pytest.raises(DataError, match="data_batch_2 cannot be read"):
         load_samples("cifar10", tmp_path, "train")
+
+
+def test_a_label_of_another_data_set_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "data_batch_1"
+    write_batch(file, [0, 12], "labels")
+    with pytest.raises(DataError, match=r"data_batch_1 has the label 12, and there are 10 classes: it is of another data set"):
+        read_batches([file], "labels", CLASSES)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.cli import Layout
+from training.cli_options import Layout
 from training.data import LAYOUTS, DataError, Sample, Split, fingerprint, load_samples
 from training.errors import TrainingError
 

@@ -56,3 +56,10 @@ def test_a_wrong_tree_is_refused(root: Path) -> None:
     table.unlink()
     with pytest.raises(DataError, match=r"looked for split_csv/1cls\.csv in .*; found: candle/, pcb1/, split_csv/"):
         load_samples("visa", root, "train")
+
+
+def test_a_table_in_another_encoding_is_refused(root: Path) -> None:
+    table = root / "split_csv/1cls.csv"
+    table.write_bytes(table.read_text().encode("utf-16"))
+    with pytest.raises(DataError, match=r"1cls\.csv is no table in UTF-8 .*; expected layout"):
+        load_samples("visa", root, "train")

@@ -1,0 +1,55 @@
+"""Which pictures a run has learned from or was calibrated on: a model measured on those looks better than it is."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .data import ANOMALOUS, GOOD, Sample, digest
+from .errors import TrainingError
+from .files import write_beside
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("sha256", "part", "name")
+TOLERATED = 0.1  # of the good, or of the anomalous, test pictures: benchmarks have a few twice
+
+
+def write_seen(file: Path, parts: Mapping[str, Sequence[Sample]]) -> None:
+    """Write a line a picture: the SHA-256 of its bytes, the part of the run that it went into, and its name."""
+
+    def write(path: Path) -> None:
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(COLUMNS)
+            writer.writerows((digest(sample), part, sample.name) for part, samples in parts.items() for sample in samples)
+
+    write_beside(file, write)
+
+
+def read_seen(file: Path) -> dict[str, str]:
+    """The part of the run by the SHA-256 of each picture; raises TrainingError for a damaged file."""
+    if not file.exists():
+        log.warning("%s is missing, as in runs of earlier versions: see for yourself that the test pictures are new", file)
+        return {}
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            return {row["sha256"]: row["part"] for row in csv.DictReader(stream)}
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise TrainingError(f"{file} cannot be read ({error}): start the run anew with 'duet-train fit'") from error
+
+
+def refuse_seen(seen: Mapping[str, str], samples: Sequence[Sample]) -> None:
+    """Warn of test pictures that the model has seen; raises TrainingError where they are more than a tenth of a kind."""
+    for label, kind in ((GOOD, "good"), (ANOMALOUS, "anomalous")):
+        own = [sample for sample in samples if sample.label == label]
+        known = [(sample.name, seen[key]) for sample in own if (key := digest(sample)) in seen]
+        if not known:
+            continue
+        name, part = known[0]
+        found = f"the run was made with {len(known)} of the {len(own)} {kind} test pictures, such as {name} ({part})"
+        if len(known) > TOLERATED * len(own):
+            raise TrainingError(f"{found}: figures on them would say nothing of new ones; name a folder of others with --data")
+        log.warning("%s: the figures flatter by so much", found)
