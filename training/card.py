@@ -26,25 +26,37 @@ _ARITHMETIC: dict[Precision, str] = {
 
 
 def write_card(
-    folder: Path, metadata: ModelMetadata, description: RunDescription, outcome: RunCalibration, pictures: Mapping[str, str]
+    folder: Path, metadata: ModelMetadata, made_of: RunDescription | int, outcome: RunCalibration, pictures: Mapping[str, str]
 ) -> None:
-    """Write README.md and the calibration plot beside a model file; `pictures` are titles of files already there, by name."""
+    """Write README.md and the calibration plot beside a model file; `pictures` are titles of files already there, by name.
+
+    `made_of` is the run that was exported, or the version that was calibrated anew.
+    """
     write_beside(folder / CALIBRATION_PLOT, lambda path: _plot(outcome).savefig(path, format="png", dpi=110))
-    shown = {CALIBRATION_PLOT: "joint scores of the held-out good pictures, and the threshold"} | dict(pictures)
+    shown = {CALIBRATION_PLOT: "joint scores of the good pictures it was calibrated on, and the threshold"} | dict(pictures)
+    if isinstance(made_of, int):
+        settings = f"Those of version {made_of}: see its card.\n"
+    else:
+        settings = _table(("setting", "value"), ((k, f"`{v}`") for k, v in made_of.settings))
     sections = [
         f"# Model card: {metadata.name}\n",
-        _table(("", ""), _facts(metadata, description)),
+        _table(("", ""), _facts(metadata, made_of)),
         "## Measured\n\n" + _measured(metadata),
         "".join(f"![{title}]({file})\n\n" for file, title in shown.items()),
         "## Use and limits\n\n" + "\n".join(f"- {line}" for line in _limits(metadata)) + "\n",
-        "## Settings\n\n" + _table(("setting", "value"), ((k, f"`{v}`") for k, v in description.settings)),
+        "## Settings\n\n" + settings,
     ]
     write_text(folder / CARD, "\n".join(sections))
 
 
-def _facts(metadata: ModelMetadata, description: RunDescription) -> Iterator[tuple[str, str]]:
+def _facts(metadata: ModelMetadata, made_of: RunDescription | int) -> Iterator[tuple[str, str]]:
     data, images = metadata.training_data, metadata.calibration.images
-    counts = ", ".join(f"{name} {n:,}" for name, n in zip(data.normal, description.class_counts, strict=True))
+    if isinstance(made_of, int):
+        classes, how = ", ".join(data.normal), f"by `duet-train calibrate` of version {made_of}, whose networks it has"
+    else:
+        classes = ", ".join(f"{name} {n:,}" for name, n in zip(data.normal, made_of.class_counts, strict=True))
+        folds = made_of.settings.folds
+        how = f"which students of {folds} folds never saw" if folds else "set apart before training"
     low, high = expected_false_alarms(images, metadata.alpha)
     stand_in = ", a stand-in for DINOv2" if metadata.teacher.stand_in else ""
     yield "Teacher", f"`{metadata.teacher.source}`{stand_in}; weights {metadata.teacher.sha256[:12]}"
@@ -54,10 +66,8 @@ def _facts(metadata: ModelMetadata, description: RunDescription) -> Iterator[tup
     with_defects = f", and {data.defects:,} labelled defects" if data.defects else ""
     yield (
         "Trained on",
-        f"{data.images:,} good pictures: {counts}{with_defects}; layout {data.layout}, fingerprint {data.fingerprint[:12]}",
+        f"{data.images:,} good pictures: {classes}{with_defects}; layout {data.layout}, fingerprint {data.fingerprint[:12]}",
     )
-    folds = description.settings.folds
-    how = f"which students of {folds} folds never saw" if folds else "set apart before training"
     yield "Calibrated on", f"{images:,} good pictures {how}"
     yield "Threshold", f"joint probability {metadata.threshold:.4f}, for a share of {metadata.alpha:g} of good pictures"
     yield (
@@ -80,7 +90,7 @@ def _input(metadata: ModelMetadata) -> str:
 def _measured(metadata: ModelMetadata) -> str:
     metrics = metadata.metrics
     if not metrics:
-        return "Nothing yet: `duet-train evaluate RUN --report REPORT`, then `duet-train export RUN --report REPORT`.\n"
+        return "Nothing yet: `duet-train evaluate` measures it; `export RUN --report REPORT` puts a run's figures here.\n"
     good, anomalous = int(metrics["good_images"]), int(metrics["anomalous_images"])
     rows = [
         (f"image AUROC, {branch}", f"{100 * value:.2f}", _interval(*auroc_interval(value, anomalous, good)))
@@ -136,7 +146,7 @@ def _plot(outcome: RunCalibration) -> Figure:
     if math.isfinite(limit):
         axis.axvline(limit, color="tab:red", label=f"threshold, alpha {outcome.alpha:g}")
         axis.legend(fontsize=8, loc="upper right")
-    axis.set(xlabel="joint score", ylabel="good pictures", title=f"{outcome.calibration.images:,} held-out good pictures")
+    axis.set(xlabel="joint score", ylabel="good pictures", title=f"{outcome.calibration.images:,} good pictures")
     return figure
 
 

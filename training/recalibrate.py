@@ -14,6 +14,7 @@ import onnx
 from service.model_format import MODEL_FILE, Calibration, Sigmoid, parse_metadata
 
 from .calibrate import HeldOutScores, calibration_of
+from .card import write_card
 from .data import GOOD, Sample
 from .errors import TrainingError
 from .export import publish, write_metadata
@@ -28,31 +29,30 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float | None = Non
 
     `alpha` None keeps the model's own.
 
-    Returns its file and what was found. Metrics measured before are left out: they were another threshold's. Raises
-    TrainingError without good samples, for a file that is no exported model or does not lie in a model repository, and for one
-    exported before its calibration could be changed.
+    Its card lies beside it. Returns its file and what was found. Metrics measured before are left out: they were another
+    threshold's. Raises TrainingError without good samples, for a file that is no exported model or does not lie in a model
+    repository, and for one exported before its calibration could be changed.
     """
     scorer = OnnxScorer(file)
     model = onnx.load(file)
     metadata = parse_metadata({p.key: p.value for p in model.metadata_props}, file)
     folder = file.resolve().parent.parent
-    if folder.name != metadata.name:
+    if folder.name != metadata.name or not file.resolve().parent.name.isdecimal():
         raise TrainingError(f"{file} does not lie in a model repository: expected MODELS/{metadata.name}/VERSION/{MODEL_FILE}")
     alpha = metadata.alpha if alpha is None else alpha
     good = [sample for sample in samples if sample.label == GOOD]
     outcome = calibration_of(_scores(scorer, good), alpha)
     set_calibration(model, outcome.calibration, file)
-    write_metadata(
-        model,
-        metadata.model_copy(
-            update={
-                "calibration": outcome.calibration, "threshold": outcome.threshold, "alpha": alpha, "metrics": {},
-                "created": datetime.now(UTC).replace(microsecond=0),
-            }
-        ),
+    described = metadata.model_copy(
+        update={
+            "calibration": outcome.calibration, "threshold": outcome.threshold, "alpha": alpha, "metrics": {},
+            "created": datetime.now(UTC).replace(microsecond=0),
+        }
     )  # fmt: skip
+    write_metadata(model, described)
     with tempfile.TemporaryDirectory(prefix="duet-calibrate-") as scratch:
         changed = Path(scratch) / MODEL_FILE
+        write_card(changed.parent, described, int(file.resolve().parent.name), outcome, {})
         onnx.save(model, changed)
         _check(changed, outcome.calibration, good[0])
         return publish(Path(scratch), folder.parent, metadata.name), outcome

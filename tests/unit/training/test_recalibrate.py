@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from service.images import resize_square
@@ -76,8 +77,6 @@ def test_raw_scores_stay_and_probabilities_follow_the_new_metadata(file: Path, g
 
 
 def test_it_is_typed_as_the_help_says(file: Path, good_samples: MakeSamples, tmp_path: Path) -> None:
-    from PIL import Image
-
     (tmp_path / "line").mkdir()
     for index, sample in enumerate(dimmed(good_samples(20, 25))):
         Image.fromarray(sample.pixels()).save(tmp_path / f"line/{index}.png")
@@ -106,3 +105,18 @@ def test_files_that_cannot_be_calibrated_are_refused(file: Path, good_samples: M
     with pytest.raises(TrainingError, match=r"no constant 'logits\.local\.tau': it is too old; export its run anew"):
         recalibrate(file, good_samples(4, 0), alpha=0.1)
     assert not (file.parents[1] / "2").exists()
+
+
+def test_the_next_version_has_a_card_of_its_own(file: Path, good_samples: MakeSamples) -> None:
+    new, outcome = recalibrate(file, dimmed(good_samples(30, 23)), alpha=0.05)
+    card = (new.parent / "README.md").read_text()
+    for fact in (
+        "30 good pictures by `duet-train calibrate` of version 1, whose networks it has",
+        f"joint probability {outcome.threshold:.4f}, for a share of 0.05",
+        "Nothing yet: `duet-train evaluate`",
+        "Those of version 1: see its card.",
+    ):
+        assert fact in card
+    assert "AUROC" not in card  # those figures were another calibration's
+    with Image.open(new.parent / "calibration.png") as image:
+        assert image.width > 400
