@@ -16,6 +16,7 @@ from .access import require_key
 from .errors import ModelRefusedError, install_error_handlers
 from .middleware import RequestMiddleware
 from .routes import events, feedback, health, infer, model_changes, open_inference, page, repository, score, score_batch
+from .routes.docs import add_docs
 from .runtime import Runtime
 from .security_headers import SecurityHeadersMiddleware
 from .settings import Settings
@@ -36,7 +37,8 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
         description="Errors are RFC 9457 problems with a stable `type`. `X-Request-ID` is echoed, and made if absent.",
         version=version("duet"),
         lifespan=_lifespan,
-        openapi_url="/openapi.json" if settings.docs else None,  # without it there is no /docs either
+        openapi_url="/openapi.json" if settings.docs else None,
+        docs_url=None,  # its files would come from a public server
         swagger_ui_oauth2_redirect_url=None,
         redoc_url=None,
     )
@@ -61,6 +63,8 @@ def create_app(settings: Settings, tracing: Tracing | None = None) -> FastAPI:
     # open to everybody: probes, Prometheus and the page's own address carry no key
     for router in (health.router, open_inference.health_router, page.router):
         app.include_router(router)
+    if settings.docs:
+        add_docs(app)
     app.mount("/static", page.PageFiles(directory=page.STATIC))
     return app
 
