@@ -47,6 +47,7 @@ def variants(depth: int) -> dict[str, dict[str, Any]]:
         "taught blocks 2": {"taught_blocks": 2},
         "no spoilt pictures": {"spoilt_share": 0.0},
         "no spoilt pictures, hard mining": {"spoilt_share": 0.0, "hard_share": 0.9},
+        "semantic score not whitened": {"whitened": False},
         "the paper's recipe": recipe("paper"),
         "encoder of full depth": {"encoder_depth": depth},
         "encoder of quarter depth": {"encoder_depth": depth // 4, "taught_blocks": min(4, depth // 4)},
