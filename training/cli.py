@@ -21,6 +21,7 @@ from .cli_benchmark import benchmark
 from .cli_fit import fit, promise
 from .cli_options import DataOption, LayoutOption, NormalOption, SkipOption, sources
 from .errors import TrainingError
+from .screen import say, show
 
 app = typer.Typer(
     name="duet-train", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -53,7 +54,7 @@ def calibrate(
         if not data:
             raise TrainingError(f"name good pictures of the line with --data and --layout: {model} has kept none")
         file, outcome = recalibrate(model, load_sources(sources(data, layout), "train", normal or []), alpha)
-        Console(soft_wrap=True).print(f"{file}: {promise(outcome)}")
+        say(f"{file}: {promise(outcome)}")
         return
     if data:
         raise TrainingError(
@@ -61,7 +62,7 @@ def calibrate(
         )
     run = RunFolder(model)
     outcome = calibrate_run(run, run.description().settings.alpha if alpha is None else alpha)
-    Console(soft_wrap=True).print(f"{model}: {promise(outcome)}")
+    say(f"{model}: {promise(outcome)}")
 
 
 @app.command()
@@ -81,7 +82,7 @@ def export(
 
     branches: tuple[Branch, ...] = ("local", "semantic") if branch == BranchChoice.both else (cast(Branch, branch.value),)
     file = export_run(RunFolder(run), name, models, branches, report, cast(ModelArithmetic, precision.value))
-    Console().print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    say(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
 @app.command()
@@ -111,12 +112,12 @@ def evaluate(
         samples = readable(samples, skip=True)
     with naming_all_unreadable(samples):
         evaluation = measure(scorer, samples)
-    Console().print(metrics_table(evaluation.metrics))
+    show(metrics_table(evaluation.metrics))
     if evaluation.false_alarms:
-        Console().print(false_alarms_table(evaluation.false_alarms))
+        show(false_alarms_table(evaluation.false_alarms))
     if report:
         write_report(report, evaluation, scorer)
-        Console().print(f"report in {report}")
+        say(f"report in {report}")
 
 
 for command in (benchmark, archive):
@@ -164,9 +165,11 @@ def pretrain(
 
 def main() -> None:
     """Entry point: faults in what the user gave end with one line and exit status 2."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)]
-    )
+    screen = Console(stderr=True)
+    if screen.is_terminal:
+        logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=screen, show_path=False)])
+    else:
+        logging.basicConfig(format="%(levelname)s: %(message)s")  # a log's lines are not broken
     logging.getLogger("training").setLevel(logging.INFO)
     try:
         app()
@@ -177,5 +180,5 @@ def main() -> None:
 
 
 def _fail(reason: str) -> NoReturn:
-    Console(stderr=True).print(f"duet-train: {reason}", style="bold red", markup=False, highlight=False)
+    say(f"duet-train: {reason}", style="bold red", errors=True)
     sys.exit(2)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from .screen import say
 
 
 def archive(
@@ -19,6 +20,4 @@ def archive(
     from .archive_export import export_archive
 
     exported = export_archive(folder, output, model, line)
-    Console(soft_wrap=True).print(
-        f"{output}: {exported.good} good and {exported.bad} bad pictures; left out, without a label: {exported.unlabelled}"
-    )
+    say(f"{output}: {exported.good} good and {exported.bad} bad pictures; left out, without a label: {exported.unlabelled}")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 
 from .cli_options import Recipe, RecipeOption, SetOption, SkipOption, changes
+from .screen import say, show
 
 if TYPE_CHECKING:
     from .benchmark import Setting
@@ -56,7 +56,5 @@ def benchmark(
         fit=preset.settings(way, cast("RecipeName", recipe.value), own),
     )  # fmt: skip
     results = run_benchmark(settings, data, output, seed or [0], group, skip_unreadable=skip_unreadable)
-    screen = Console()
-    wide = screen if screen.is_terminal else Console(width=160)  # a log has no edge
-    wide.print(summary_table(results, settings.headline))
-    Console().print(f"report in {output / 'report.html'}")
+    show(summary_table(results, settings.headline))
+    say(f"report in {output / 'report.html'}")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 
 from .cli_options import (
     DataOption,
@@ -22,6 +21,7 @@ from .cli_options import (
     sources,
 )
 from .errors import TrainingError
+from .screen import say
 
 if TYPE_CHECKING:
     from .fit_settings import RecipeName
@@ -109,8 +109,8 @@ def fit(
     if not finished:
         raise TrainingError(f"stopped, nothing is lost; go on with: duet-train fit --resume --output {output}")
     outcome = calibrate_run(run, run.description().settings.alpha)
-    Console(soft_wrap=True).print(f"{output}: trained; {promise(outcome)}; export it with")
-    Console().print(f"  duet-train export {output} --name NAME", highlight=False)
+    say(f"{output}: trained; {promise(outcome)}; export it with")
+    say(f"  duet-train export {output} --name NAME")
 
 
 def promise(outcome: RunCalibration) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from rich.console import Console
 
 from ..calibrate import calibrate_run
 from ..data import Sample, class_names, load_samples
@@ -22,6 +21,7 @@ from ..measures import measure
 from ..report import write_report
 from ..run_folder import RunFolder
 from ..scorers import RunScorer
+from ..screen import say
 from ..start import start_run
 from ..teacher import load_teacher
 from .neighbours import NeighbourScorer
@@ -76,7 +76,7 @@ def run_benchmark(
             folder = output / f"seed-{seed}" / task.group / task.name.replace("/", "-").replace(" ", "-")
             file = folder / "result.json"
             if not file.exists():
-                Console(stderr=True).print(f"seed {seed}, {task.group} {number}/{len(todo)}: {task.name}", style="bold")
+                say(f"seed {seed}, {task.group} {number}/{len(todo)}: {task.name}", style="bold", errors=True)
                 result = _run_task(settings, task, root, folder, seed, skip_unreadable=skip_unreadable)
                 write_text(file, result.model_dump_json(indent=2))
             RunFolder(folder).training_file.unlink(missing_ok=True)  # gigabytes, in the sum of all tasks
