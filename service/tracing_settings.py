@@ -18,7 +18,8 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL
 def open_tracing() -> Tracing | None:
     """Traces to the endpoint that is configured; None without one, with OTEL_SDK_DISABLED=true or OTEL_TRACES_EXPORTER=none.
 
-    Raises SettingsError for what cannot be done: another exporter or protocol, or traces without the `otel` extra.
+    Raises SettingsError for what cannot be done: another exporter or protocol, an endpoint without a scheme, or traces without
+    the `otel` extra.
     """
     off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     exporter = os.environ.get("OTEL_TRACES_EXPORTER", "otlp")
@@ -26,6 +27,9 @@ def open_tracing() -> Tracing | None:
         return None
     if exporter != "otlp":
         raise SettingsError(f"OTEL_TRACES_EXPORTER={exporter}: Duet sends traces by 'otlp', or 'none'")
+    for name in _ENDPOINTS:
+        if not os.environ.get(name, "http://").startswith(("http://", "https://")):
+            raise SettingsError(f"{name}={os.environ[name]} has no scheme: write http://HOST:4318")
     for name in _PROTOCOLS:
         if os.environ.get(name, "http/protobuf") != "http/protobuf":
             raise SettingsError(

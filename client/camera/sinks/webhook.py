@@ -8,7 +8,7 @@ _SECONDS = 10.0
 
 
 class WebhookError(Exception):
-    """An answer other than 2xx."""
+    """No answer, or another than 2xx."""
 
 
 class Webhook:
@@ -21,8 +21,11 @@ class Webhook:
         self._http = httpx.Client(timeout=_SECONDS)
 
     def deliver(self, body: str) -> None:
-        """Post the verdict; raises WebhookError or httpx.HTTPError."""
-        answer = self._http.post(self._url, content=body.encode(), headers={"Content-Type": "application/json"})
+        """Post the verdict; raises WebhookError, which names the address."""
+        try:
+            answer = self._http.post(self._url, content=body.encode(), headers={"Content-Type": "application/json"})
+        except httpx.HTTPError as error:
+            raise WebhookError(f"{self._url} cannot be reached ({type(error).__name__}: {error})") from error
         if not answer.is_success:
             raise WebhookError(f"{self._url} answered {answer.status_code} {answer.reason_phrase}")
 

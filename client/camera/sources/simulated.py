@@ -16,7 +16,8 @@ from . import Host, SourceError
 class SimulatedLine:
     """`rate` parts a second, of which a share `defect_rate` is defective; the light halves every `lamp_hours` (0: never).
 
-    `size` is the side of a picture in pixels. The same `seed` gives the same parts. They end after `count`, or never (0).
+    A defective part's name ends with its defect, so that verdicts can be checked. `size` is the side of a picture in pixels.
+    The same `seed` gives the same parts. They end after `count`, or never (0).
     """
 
     kinds: tuple[str, ...]
@@ -51,4 +52,5 @@ class SimulatedLine:
             number += 1
             if stop.wait(max(0.0, started + number / self.rate - time.monotonic())):
                 return
-            yield Frame(buffer.getvalue(), time.time(), f"{kind}-{number:06d}")
+            part_name = f"{kind}-{number:06d}" + (f"-{defect}" if defect else "")
+            yield Frame(buffer.getvalue(), time.time(), part_name)

@@ -190,7 +190,11 @@ def test_a_collector_that_is_away_harms_nobody(models: Path, tmp_path: Path, mon
 
 @pytest.mark.parametrize(
     ("name", "value", "remedy"),
-    [("OTEL_TRACES_EXPORTER", "zipkin", "'otlp', or 'none'"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "port 4318")],
+    [
+        ("OTEL_TRACES_EXPORTER", "zipkin", "'otlp', or 'none'"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "port 4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4318", "http://HOST:4318"),
+    ],
 )
 def test_what_cannot_be_done_stops_the_start_with_one_line(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, remedy: str

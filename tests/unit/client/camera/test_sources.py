@@ -277,6 +277,8 @@ def test_simulated_line_is_the_same_for_the_same_seed_and_grows_dark() -> None:
     bright, again = pictures(0), pictures(0)
     assert [frame.picture for frame in bright] == [frame.picture for frame in again]
     assert len({frame.part for frame in bright}) == 6
+    kinds = [re.fullmatch(r"(washer|gear)-\d{6}(-[a-z_]+)?", frame.part) for frame in bright]
+    assert {kind is not None and kind[2] is not None for kind in kinds} == {True, False}  # half of them are defective
     old = pictures(1e-5)  # halves every 36 ms
     assert pixels_of(old[-1]).mean() < 0.9 * pixels_of(bright[-1]).mean()
 
