@@ -1,10 +1,12 @@
 // The page: what happens when a result arrives, a picture is given, or a key is pressed.
 
 import { cameraRuns, labelCamera, stopCamera, takePicture, toggleCamera } from './camera.js';
+import { bindIntake } from './intake.js';
+import { askKey, bindKeyDialog } from './key_dialog.js';
 import { bindKeys, describeKeys } from './keyboard.js';
 import { announce, showChecking, showError, showNothing, showResult } from './panel.js';
 import { Results } from './results.js';
-import { key, listen, models, scorePicture, sendFeedback, setKey } from './service.js';
+import { key, listen, models, scorePicture, sendFeedback } from './service.js';
 import { chooseLanguage, currentLanguage, text, translate } from './texts.js';
 import { showPicture, toggleHeat } from './viewer.js';
 import { forgetTiles, heatOf, revealTile, showWall, smallPicture } from './wall.js';
@@ -209,12 +211,6 @@ function connect() {
   models().then(fillModels, (error) => error.status === 401 && askKey());
 }
 
-/** Ask for a key; one that is there already was refused. */
-function askKey() {
-  element('key-wrong').hidden = !key();
-  element('key-dialog').showModal();
-}
-
 function fillModels(list) {
   const served = list.filter((model) => model.versions.some((version) => ['ready', 'on_demand'].includes(version.state)));
   element('model').replaceChildren(...served.map((model) => new Option(model.name, model.name, model.default, model.default)));
@@ -257,24 +253,7 @@ function showTexts() {
   refresh();
 }
 
-const pictures = (list) => [...list].filter((file) => file.type.startsWith('image/') || /\.tiff?$/i.test(file.name));
-
-element('open').addEventListener('click', () => element('files').click());
-element('files').addEventListener('change', ({ target }) => {
-  check([...target.files]);
-  target.value = '';
-});
-for (const name of ['dragenter', 'dragover', 'dragleave', 'drop']) {
-  document.addEventListener(name, (event) => {
-    event.preventDefault();
-    element('view').toggleAttribute('data-dropping', name !== 'drop' && (name !== 'dragleave' || event.relatedTarget !== null));
-    if (name === 'drop') check([...event.dataTransfer.files]);
-  });
-}
-document.addEventListener('paste', ({ clipboardData }) => {
-  const found = pictures(clipboardData.files);
-  if (found.length) check(found);
-});
+bindIntake(check);
 bindKeys(shortcuts);
 element('camera').addEventListener('click', camera);
 element('shoot').addEventListener('click', shoot);
@@ -288,15 +267,7 @@ element('language').addEventListener('change', ({ target }) => {
   showTexts();
 });
 element('help-button').addEventListener('click', () => element('help-dialog').showModal());
-element('key-button').addEventListener('click', askKey);
-element('key-cancel').addEventListener('click', () => element('key-dialog').close('cancel'));
-element('key-dialog').addEventListener('close', ({ target }) => {
-  if (target.returnValue === 'save') {
-    setKey(element('key').value.trim());
-    connect();
-  }
-  element('key').value = '';
-});
+bindKeyDialog(connect);
 
 showTexts();
 connect();
