@@ -6,6 +6,7 @@ Everything is written by one thread, off the requests' path: a full or slow disk
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -158,13 +159,32 @@ class Archive:
     def _write(self, picture: ArchivedPicture) -> None:
         folder = self._folder / picture.record.time.astimezone(UTC).date().isoformat()
         folder.mkdir(parents=True, exist_ok=True)
-        self._write_file(folder / picture.record.picture, picture.data)
         record, file = picture.record, folder / (file_stem(picture.record.id) + RECORD_SUFFIX)
-        if record.feedback is None and file.is_file():  # a client that sends a part again must not undo what was said of it
-            record = record.model_copy(update={"feedback": _read(file).feedback})
+        if file.is_file():
+            record = self._after(file, picture)
+        self._write_file(folder / record.picture, picture.data)
         self._write_record(folder, record)
         if self._bytes > self._settings.archive_max_mb * 10**6:
             self._keep_within_limits()
+
+    def _after(self, file: Path, picture: ArchivedPicture) -> ArchiveRecord:
+        """The record of a picture whose id another one had before, on the same day.
+
+        A client that sends a part again must not undo what was said of it. Another picture, as of a counter that begins anew
+        each shift, inherits nothing: the earlier one is set aside under a name of its own.
+        """
+        try:
+            earlier = _read(file)
+            same = file.with_name(earlier.picture).read_bytes() == picture.data
+        except (OSError, ValueError):  # cut short by a power failure: nothing was said of it that could be read
+            return picture.record
+        if same:
+            return picture.record.model_copy(update={"feedback": picture.record.feedback or earlier.feedback})
+        aside = f"{file.stem}-{earlier.time:%H%M%S%f}"
+        moved = earlier.model_copy(update={"picture": aside + Path(earlier.picture).suffix})
+        file.with_name(earlier.picture).replace(file.with_name(moved.picture))
+        self._write_file(file.with_name(aside + RECORD_SUFFIX), moved.model_dump_json(indent=1).encode())
+        return picture.record
 
     def _write_record(self, folder: Path, record: ArchiveRecord) -> None:
         content = record.model_dump_json(indent=1).encode()
@@ -173,7 +193,10 @@ class Archive:
     def _write_file(self, path: Path, content: bytes) -> None:
         beside = part_file(path)
         try:
-            beside.write_bytes(content)
+            with beside.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())  # or a power failure leaves an empty file under the name
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from service.archive_format import RECORD_SUFFIX, ArchiveRecord, day_folders
 
 from .errors import TrainingError
 from .files import write_beside
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ def export_archive(archive: Path, output: Path, model: str | None = None, line: 
     """Copy the labelled pictures of an archive into `output`, of one model or line if named, as DAY-NAME.
 
     Files that `output` has already are written over, so that a second export brings what is new; a picture whose label was
-    changed moves. Raises TrainingError for a folder that is no archive, or in which a record is damaged.
+    changed moves. Damaged records are left out, with a warning. Raises TrainingError for a folder that is no archive, or in
+    which nothing is labelled.
     """
     if not archive.is_dir():
         raise TrainingError(f"{archive} is no folder: name the one that DUET_ARCHIVE names for the service")
@@ -61,7 +65,8 @@ def _pictures(archive: Path) -> Iterator[tuple[Path, ArchiveRecord]]:
             except FileNotFoundError:  # the service keeps to its limits meanwhile
                 continue
             except ValidationError as error:
-                raise TrainingError(f"{file} is damaged or from another version; move it away: {error}") from error
+                log.warning("%s is damaged or from another version, and left out: %s", file, error.errors()[0]["msg"])
+                continue
             picture = folder / record.picture
             if picture.is_file():
                 yield picture, record

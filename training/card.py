@@ -70,10 +70,8 @@ def _facts(metadata: ModelMetadata, made_of: RunDescription | int) -> Iterator[t
     )
     yield "Calibrated on", f"{images:,} good pictures {how}"
     yield "Threshold", f"joint probability {metadata.threshold:.4f}, for a share of {metadata.alpha:g} of good pictures"
-    yield (
-        "Expected false alarms",
-        f"{100 * low:.2g} to {100 * high:.2g} % of pictures like those (95 % interval)",
-    )
+    more = "; somewhat more, as the classes' levels come from the same pictures" if len(data.normal) > 1 else ""
+    yield "Expected false alarms", f"{100 * low:.2g} to {100 * high:.2g} % of pictures like those (95 % interval){more}"
     yield "Parity with torch", f"largest difference of any score {metadata.parity.max_abs_difference:.1e}"
     yield "Made", f"{metadata.created:%Y-%m-%d %H:%M} UTC"
     yield "Licence", metadata.licence

@@ -43,25 +43,33 @@ def calibrate(
     data: DataOption = [],  # noqa: B006 - typer reads it, nobody writes it
     layout: LayoutOption = [],  # noqa: B006
     normal: NormalOption = None,
+    skip_unreadable: SkipOption = False,
 ) -> None:
     """Calibrate anew, without training: a run on its held-out pictures, a model.onnx on --data: good pictures of its line."""
     from .calibrate import calibrate_run
     from .data import load_sources
+    from .data.readable import naming_all_unreadable, readable
     from .recalibrate import recalibrate
     from .run_folder import RunFolder
 
     if model.suffix == ".onnx":
         if not data:
             raise TrainingError(f"name good pictures of the line with --data and --layout: {model} has kept none")
-        file, outcome = recalibrate(model, load_sources(sources(data, layout), "train", normal or []), alpha)
+        samples = load_sources(sources(data, layout), "train", normal or [])
+        if skip_unreadable:
+            samples = readable(samples, skip=True)
+        with naming_all_unreadable(samples):
+            file, outcome = recalibrate(model, samples, alpha)
         say(f"{file}: {promise(outcome)}")
         return
     if data:
         raise TrainingError(
-            f"{model} is a run, which has its own held-out pictures: leave --data out, or name an exported model.onnx"
+            f"{model} is a run, which has its own held-out pictures: for those of another line export it, and calibrate the "
+            "model.onnx"
         )
     run = RunFolder(model)
-    outcome = calibrate_run(run, run.description().settings.alpha if alpha is None else alpha)
+    before = run.calibration().alpha if run.calibration_file.exists() else run.description().settings.alpha
+    outcome = calibrate_run(run, before if alpha is None else alpha)
     say(f"{model}: {promise(outcome)}")
 
 

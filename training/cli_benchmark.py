@@ -56,5 +56,7 @@ def benchmark(
         fit=preset.settings(way, cast("RecipeName", recipe.value), own),
     )  # fmt: skip
     results = run_benchmark(settings, data, output, seed or [0], group, skip_unreadable=skip_unreadable)
+    if not results:  # of several processes, only the first has them
+        return
     show(summary_table(results, settings.headline))
     say(f"report in {output / 'report.html'}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +55,20 @@ def evaluate(scorer: Scorer, samples: Sequence[Sample]) -> Evaluation:
     return Evaluation(samples, outputs, maps, anomalous, metrics, alarms)
 
 
+def _new_maps(count: int) -> npt.NDArray[np.float32]:
+    """Room for `count` maps in a temporary file; raises TrainingError where the disk has none."""
+    with TemporaryFile() as file:  # the mapping outlives it
+        size = 4 * count * MAP_SIZE**2
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)  # or a full disk would kill the process without a word
+        except OSError as error:
+            raise TrainingError(
+                f"{gettempdir()} has no room for {size / 1e9:.1f} GB of anomaly maps ({error.strerror}): let TMPDIR name a "
+                "larger disk"
+            ) from error
+        return np.memmap(file, np.float32, "r+", shape=(count, MAP_SIZE, MAP_SIZE))
+
+
 def score_all(
     scorer: PictureScorer, samples: Sequence[Sample]
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[int, npt.NDArray[np.float32]]]:
@@ -72,9 +87,7 @@ def score_all(
             outputs = scorer.score(np.stack([sample.model_input(scorer.input_shape) for sample in batch]))
             anomaly_maps = outputs.pop("anomaly_map", None)
             if known and anomaly_maps is not None:
-                if stored is None:
-                    with TemporaryFile() as file:  # the mapping outlives it
-                        stored = np.memmap(file, np.float32, "w+", shape=(len(known), MAP_SIZE, MAP_SIZE))
+                stored = _new_maps(len(known)) if stored is None else stored
                 for index in range(start, start + len(batch)):
                     if index in rows:
                         stored[rows[index]] = anomaly_maps[index - start]

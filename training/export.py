@@ -116,6 +116,8 @@ def export_run(
         pictures = {name: title for name, title in PICTURES.items() if report and (report / name).is_file()}
         for picture in pictures:
             shutil.copyfile(cast(Path, report) / picture, file.with_name(picture))
+        if run.seen_file.exists():
+            shutil.copyfile(run.seen_file, file.with_name(run.seen_file.name))
         write_card(file.parent, metadata, description, outcome, pictures)
         return publish(file.parent, models, name)
 

@@ -110,7 +110,13 @@ def _train(run: RunFolder) -> bool:
     curves = SummaryWriter(run.curves_folder, purge_step=trainer.step) if first else None
     with Progress("training", steps, trainer.step, shown=first) as bar, _stop_on_signal() as stop, curves or nullcontext():
         for batch in step_loader(batches, range(trainer.step, steps)):
-            losses = trainer.train_on(batch)
+            try:
+                losses = trainer.train_on(batch)
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(
+                    f"{run.path}: the device has too little memory for {len(batch.pictures) // trainer.parts} pictures at "
+                    "once; raise --accumulate, which changes nothing else, in a new run"
+                ) from error
             bar.advance(losses, images=len(batch.pictures))
             if curves:
                 for branch, loss in losses.items():

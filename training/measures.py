@@ -40,7 +40,9 @@ def measure(samples: Sequence[Sample], outputs: Mapping[str, Scores], maps: Mapp
     metrics = dict(_of(everything, samples, outputs, maps))
     categories = sorted({sample.category for sample in samples if sample.label == GOOD})
     if len(categories) > 1:
-        own = {name: [i for i in everything if samples[i].category == name] for name in categories}
+        # of a set of classes, what is anomalous belongs to none of the normal ones, and counts against each of them
+        strange = [i for i in everything if samples[i].category not in categories]
+        own = {name: [i for i in everything if samples[i].category == name] + strange for name in categories}
         of_each = {name: dict(_of(indices, samples, outputs, maps)) for name, indices in own.items()}
         for metric in list(metrics):
             values = {name: found[metric] for name, found in of_each.items() if metric in found}

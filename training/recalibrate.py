@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from .model_constants import set_calibration
 from .progress import Progress
 from .run_folder import RunCalibration
 from .scorers import OnnxScorer
+from .seen_pictures import SEEN, refuse_seen
 
 
 def recalibrate(file: Path, samples: Sequence[Sample], alpha: float | None = None) -> tuple[Path, RunCalibration]:
@@ -41,6 +43,8 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float | None = Non
         raise TrainingError(f"{file} does not lie in a model repository: expected MODELS/{metadata.name}/VERSION/{MODEL_FILE}")
     alpha = metadata.alpha if alpha is None else alpha
     good = [sample for sample in samples if sample.label == GOOD]
+    # those it was calibrated on before may be used again; those it has learned look better than new ones
+    refuse_seen({key: part for key, part in scorer.seen.items() if part == "training"}, good)
     outcome = calibration_of(_scores(scorer, good), alpha)
     set_calibration(model, outcome.calibration, file)
     described = metadata.model_copy(
@@ -52,6 +56,8 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float | None = Non
     write_metadata(model, described)
     with tempfile.TemporaryDirectory(prefix="duet-calibrate-") as scratch:
         changed = Path(scratch) / MODEL_FILE
+        if (seen := file.with_name(SEEN)).exists():
+            shutil.copyfile(seen, changed.with_name(SEEN))
         write_card(changed.parent, described, int(file.resolve().parent.name), outcome, {})
         onnx.save(model, changed)
         _check(changed, outcome.calibration, good[0])

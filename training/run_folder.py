@@ -36,6 +36,7 @@ from .files import write_beside
 from .fit_settings import FitSettings
 from .graph import CalibratedGraph, RawGraph
 from .progress import track
+from .seen_pictures import SEEN
 from .students import DecoderStudent, EncoderStudent
 from .teacher import Teacher, load_teacher
 from .tiled_graph import TiledGraph
@@ -77,7 +78,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.description_file = path / "run.json"
-        self.seen_file = path / "pictures.csv"
+        self.seen_file = path / SEEN
         self.training_file = path / "training.npy"
         self.held_out_file = path / "held_out.npy"
         self.defects_file = path / "defects.npy"

@@ -16,7 +16,7 @@ from service.model_format import INPUT, Calibration, Shape, parse_metadata
 from .errors import TrainingError
 from .processes import scoring_device
 from .run_folder import RunFolder
-from .seen_pictures import read_seen
+from .seen_pictures import SEEN, read_seen
 from .tiling import pictures_at_once
 
 Outputs = dict[str, npt.NDArray[np.float32]]
@@ -65,9 +65,10 @@ class OnnxScorer:
     """An exported model file, through ONNX Runtime, as the service runs it."""
 
     def __init__(self, file: Path) -> None:
-        providers = [p for p in onnxruntime.get_available_providers() if p in {"CUDAExecutionProvider", "CPUExecutionProvider"}]
+        cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})  # as the service has it: whole float32
+        providers = [cuda] if cuda[0] in onnxruntime.get_available_providers() else []
         try:
-            self._session = onnxruntime.InferenceSession(str(file), providers=providers)
+            self._session = onnxruntime.InferenceSession(str(file), providers=[*providers, "CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise TrainingError(f"{file} cannot be loaded: {error}") from error
         metadata = parse_metadata(self._session.get_modelmeta().custom_metadata_map, file)
@@ -75,7 +76,7 @@ class OnnxScorer:
         self.normal = metadata.training_data.normal
         self.calibration, self.threshold = metadata.calibration, metadata.threshold
         self.held_out: tuple[float, ...] = ()
-        self.seen: Mapping[str, str] = {}
+        self.seen: Mapping[str, str] = read_seen(file.with_name(SEEN))
         self._names = list(metadata.outputs())
 
     def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:

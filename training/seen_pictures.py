@@ -13,6 +13,7 @@ from .files import write_beside
 
 log = logging.getLogger(__name__)
 
+SEEN = "pictures.csv"
 COLUMNS = ("sha256", "part", "name")
 TOLERATED = 0.1  # of the good, or of the anomalous, test pictures: benchmarks have a few twice
 
@@ -32,7 +33,7 @@ def write_seen(file: Path, parts: Mapping[str, Sequence[Sample]]) -> None:
 def read_seen(file: Path) -> dict[str, str]:
     """The part of the run by the SHA-256 of each picture; raises TrainingError for a damaged file."""
     if not file.exists():
-        log.warning("%s is missing, as in runs of earlier versions: see for yourself that the test pictures are new", file)
+        log.info("%s is missing: see for yourself that no picture has been used before", file)
         return {}
     try:
         with file.open(newline="", encoding="utf-8") as stream:
@@ -42,14 +43,17 @@ def read_seen(file: Path) -> dict[str, str]:
 
 
 def refuse_seen(seen: Mapping[str, str], samples: Sequence[Sample]) -> None:
-    """Warn of test pictures that the model has seen; raises TrainingError where they are more than a tenth of a kind."""
+    """Warn of pictures to measure or calibrate with that the model has seen.
+
+    Raises TrainingError where they are more than a tenth of the good or of the anomalous ones.
+    """
     for label, kind in ((GOOD, "good"), (ANOMALOUS, "anomalous")):
         own = [sample for sample in samples if sample.label == label]
         known = [(sample.name, seen[key]) for sample in own if (key := digest(sample)) in seen]
         if not known:
             continue
         name, part = known[0]
-        found = f"the run was made with {len(known)} of the {len(own)} {kind} test pictures, such as {name} ({part})"
+        found = f"the run was made with {len(known)} of the {len(own)} {kind} pictures, such as {name} ({part})"
         if len(known) > TOLERATED * len(own):
-            raise TrainingError(f"{found}: figures on them would say nothing of new ones; name a folder of others with --data")
-        log.warning("%s: the figures flatter by so much", found)
+            raise TrainingError(f"{found}: they would say nothing of new ones; name a folder of others with --data")
+        log.warning("%s: figures flatter by so much", found)

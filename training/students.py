@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -31,12 +32,20 @@ class LinearAttention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[N, tokens, d] -> [N, tokens, d]."""
-        q, k, v = torch.unflatten(self.qkv(tokens), -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).float().unbind(0)
-        q, k = F.elu(q) + 1, F.elu(k) + 1
-        weights = q @ k.sum(dim=-2).unsqueeze(-1) + 1e-6
-        attended = (q @ (k.transpose(-2, -1) @ v)) / weights
+        projected = torch.unflatten(self.qkv(tokens), -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        device = tokens.device.type
+        # autocast would compute the sums over all tokens in half precision, which they are too large for
+        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+            attended = self._attend(*projected.float().unbind(0))
         mixed: Tensor = self.projection(attended.transpose(1, 2).flatten(2).to(tokens.dtype))
         return mixed
+
+    @staticmethod
+    def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries, keys and values [N, heads, tokens, d] to [N, heads, tokens, d]."""
+        q, k = F.elu(q) + 1, F.elu(k) + 1
+        weights = q @ k.sum(dim=-2).unsqueeze(-1) + 1e-6
+        return (q @ (k.transpose(-2, -1) @ v)) / weights
 
 
 class Mlp(nn.Sequential):

@@ -14,6 +14,7 @@ from prometheus_client import start_http_server
 from ..async_client import AsyncDuetClient
 from ..errors import ServiceUnreachableError
 from .delivery import Delivery, Sink
+from .frame import Spooled
 from .metrics import Metrics
 from .options import Options
 from .sender import Deadline, Sender
@@ -26,6 +27,7 @@ from .spool import Spool
 
 _GRACE = 10.0  # seconds that a sink has for the verdict under way
 _WARN_EVERY = 10.0  # seconds between warnings of one kind
+_EXPECTED = 10_000  # frames in the spool at the start, whose deadline may lie ahead
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -102,7 +104,9 @@ class Pipeline:
         return thread
 
     def _take_frames(self) -> None:
-        deadline, warned = self._options.deadline, -_WARN_EVERY
+        warned = late = -_WARN_EVERY
+        for left_over in self._spool.waiting(0, _EXPECTED):  # by the process before this one
+            self._expect(left_over)
         for frame in self._options.source.frames(self._stop, Host(self._spool, self._metrics.source_failures.inc)):
             before = self._spool.dropped
             spooled = self._spool.put(frame, self._stop)
@@ -116,10 +120,21 @@ class Pipeline:
                     return
                 continue
             self._metrics.frames.inc()
-            left = -1.0 if deadline is None else deadline - (time.time() - frame.taken)
-            # What was late already when it came, such as an old file, cannot be rejected any more.
-            self._sender.expect(spooled, time.monotonic() + left if left > 0 else None)
+            if not self._expect(spooled) and time.monotonic() - late >= _WARN_EVERY:
+                late = time.monotonic()
+                log.warning(
+                    "frames come after their deadline, without a fail-safe verdict: raise --deadline-ms, or set the clocks",
+                    part=spooled.part, seconds=round(time.time() - spooled.taken, 3),
+                )  # fmt: skip
         self._source_ended.set()
+
+    def _expect(self, frame: Spooled) -> bool:
+        """Let the sender look at a frame of the spool; False if its deadline has passed, so that it can be rejected no more."""
+        deadline = self._options.deadline
+        # a clock that is ahead of ours must not postpone the fail-safe verdict
+        left = None if deadline is None else min(deadline, deadline - (time.time() - frame.taken))
+        self._sender.expect(frame, time.monotonic() + left if left is not None and left > 0 else None)
+        return left is None or left > 0
 
     def _retried(self, details: stamina.instrumentation.RetryDetails) -> None:
         self._metrics.retries.inc()
@@ -143,4 +158,4 @@ def _sink_makers(options: Options, command_failed: Callable[[], None]) -> Iterat
 
         yield Mqtt.name, lambda: Mqtt(mqtt, options.mqtt_password, options.labels)
     if command is not None:
-        yield Command.name, lambda: Command(command, command_failed)
+        yield Command.name, lambda: Command(command, options.deadline, command_failed)

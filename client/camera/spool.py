@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS frames (
     size INTEGER NOT NULL, decided INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS waiting ON frames (sequence) WHERE NOT decided;
+CREATE INDEX IF NOT EXISTS decided_pictures ON frames (sequence) WHERE decided AND size;
 CREATE TABLE IF NOT EXISTS pictures (sequence INTEGER PRIMARY KEY, picture BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS verdicts (
     number INTEGER PRIMARY KEY AUTOINCREMENT, sequence INTEGER NOT NULL, final INTEGER NOT NULL, body TEXT NOT NULL
@@ -44,7 +45,8 @@ class SpoolError(Exception):
 class Spool:
     """The spool in a folder of its own. Safe for threads; one process at a time.
 
-    `capacity` in bytes of pictures. When it is reached, `put` waits ("stop"), or the oldest frames go ("drop-oldest").
+    `capacity` in bytes of pictures. When it is reached, `put` waits ("stop"), or the oldest frames go ("drop-oldest"). A
+    picture goes with its final verdict, which alone waits for the sinks: one that fails must not stop the inspection.
     """
 
     def __init__(self, folder: Path, capacity: int, full: FullPolicy, sinks: Iterable[str]) -> None:
@@ -75,7 +77,7 @@ class Spool:
         """Commit a frame; None if its origin has been spooled before, or if the spool is full and `stop` is set meanwhile."""
         size, identity = len(frame.picture), uuid.uuid4().hex
         with self.changed:
-            while self.frames and self.bytes + size > self.capacity:
+            while self.bytes and self.bytes + size > self.capacity:
                 if self._full == "drop-oldest":
                     self._drop_oldest()
                     continue
@@ -122,7 +124,8 @@ class Spool:
             if cursor.rowcount == 0:
                 return False
             connection.execute("INSERT INTO verdicts (sequence, final, body) VALUES (?, ?, ?)", (sequence, int(final), body))
-            frames, size = (0, 0) if self._sinks else self._remove_delivered(connection)
+            size = self._remove_decided_pictures(connection) if final else 0
+            frames = 0 if self._sinks else self._remove_delivered(connection)
         self._count(-frames, -size)
         return True
 
@@ -140,8 +143,8 @@ class Spool:
         """Note that the sink has this verdict, and remove what every sink has."""
         with self._writing(self._quick) as connection:
             connection.execute("UPDATE sinks SET delivered = ? WHERE name = ?", (number, sink))
-            frames, size = self._remove_delivered(connection)
-        self._count(-frames, -size)
+            frames = self._remove_delivered(connection)
+        self._count(-frames, 0)
 
     def oldest(self) -> float | None:
         """When the oldest frame of the spool was taken."""
@@ -173,24 +176,34 @@ class Spool:
         names = ",".join("?" * len(self._sinks))
         connection.execute(f"DELETE FROM sinks WHERE name NOT IN ({names})", self._sinks)
         connection.executemany("INSERT OR IGNORE INTO sinks VALUES (?, 0)", [(name,) for name in self._sinks])
+        self._remove_decided_pictures(connection)
         self._remove_delivered(connection)
         self.frames, self.bytes = connection.execute("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM frames").fetchone()
 
-    def _remove_delivered(self, connection: sqlite3.Connection) -> tuple[int, int]:
-        """Remove frames whose final verdict every sink has, and such verdicts; how many frames, of how many bytes."""
+    def _remove_decided_pictures(self, connection: sqlite3.Connection) -> int:
+        """Remove the pictures of frames that have their final verdict; how many bytes."""
+        done = connection.execute("SELECT sequence, size FROM frames WHERE decided AND size").fetchall()
+        for table in ("UPDATE frames SET size = 0", "DELETE FROM pictures"):
+            connection.executemany(f"{table} WHERE sequence = ?", [(sequence,) for sequence, _ in done])
+        return sum(size for _, size in done)
+
+    def _remove_delivered(self, connection: sqlite3.Connection) -> int:
+        """Remove frames whose final verdict every sink has, and such verdicts; how many frames."""
         # Without any sink, as where the service's own page shows the verdicts, there is nobody to wait for.
         (floor,) = connection.execute("SELECT COALESCE(MIN(delivered), 9e18) FROM sinks").fetchone()
         done = connection.execute(
-            "SELECT sequence, size FROM frames WHERE sequence IN (SELECT sequence FROM verdicts WHERE final AND number <= ?)",
+            "SELECT sequence FROM frames WHERE sequence IN (SELECT sequence FROM verdicts WHERE final AND number <= ?)",
             (floor,),
         ).fetchall()
         connection.execute("DELETE FROM verdicts WHERE number <= ?", (floor,))
-        self._delete(connection, [sequence for sequence, _ in done])
-        return len(done), sum(size for _, size in done)
+        self._delete(connection, [sequence for (sequence,) in done])
+        return len(done)
 
     def _drop_oldest(self) -> None:
         with self._writing(self._quick) as connection:
-            sequence, size = connection.execute("SELECT sequence, size FROM frames ORDER BY sequence LIMIT 1").fetchone()
+            sequence, size = connection.execute(
+                "SELECT sequence, size FROM frames WHERE NOT decided ORDER BY sequence LIMIT 1"
+            ).fetchone()
             connection.execute("DELETE FROM verdicts WHERE sequence = ?", (sequence,))
             self._delete(connection, [sequence])
         self.dropped += 1

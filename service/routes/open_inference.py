@@ -22,6 +22,7 @@ from ..open_inference.model_tensors import configure, describe
 from ..openapi import json_body, protocol_errors
 from ..repository import State, StoredModel, StoredVersion
 from ..runtime import runtime_of
+from ..scoring_request import begin
 from ..uploads import read_body
 from . import health
 
@@ -98,13 +99,14 @@ async def version_config(request: Request, model: str, version: str) -> ModelCon
 @router.post(
     "/repository/index",
     summary="Every version of every model",
-    responses=protocol_errors(400, 401, 413),
+    responses=protocol_errors(400, 401, 413, 504),
     openapi_extra=json_body(IndexRequest),
 )
 async def index(request: Request) -> list[IndexEntry]:
     """What lies on disk, and which of it answers."""
     runtime = runtime_of(request)
-    body = await read_body(request, runtime.settings.max_bytes)
+    async with begin(request, None).within_deadline():
+        body = await read_body(request, runtime.settings.max_bytes)
     asked = await runtime.pictures.run(lambda: parse_json(IndexRequest, body or b"{}"))
     entries = [entry for stored in runtime.repository.index() for entry in _entries(stored)]
     return [entry for entry in entries if entry.state == "READY" or not asked.ready]

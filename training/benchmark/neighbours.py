@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
 
 from service.model_format import MAP_SIZE, input_shape
 
@@ -23,8 +23,8 @@ from ..students import GROUPS, TOP_SHARE
 from ..teacher import Teacher, normalise
 from ..tiling import pictures_at_once
 
-Features = npt.NDArray[np.float32]
 BATCH = 32
+QUERIES = 1024  # at once: their distances to the whole memory take 200 MB
 MEMORY = 50_000  # patches: a tenth as many made the baseline look five points worse than it is
 MOST_PICTURES = 2_000  # for each normal class, on average
 
@@ -52,33 +52,33 @@ class NeighbourScorer:
                 class_tokens, grids = self._features(training[chosen[start : start + BATCH]])
                 tokens.append(class_tokens)
                 flat = grids.reshape(-1, grids.shape[-1])
-                patches.append(flat[rng.random(len(flat)) < share])
+                patches.append(flat[torch.from_numpy(rng.random(len(flat)) < share).to(self._device)])
                 for _ in class_tokens:
                     bar.advance()
-        self._tokens = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(np.concatenate(tokens))
-        self._patches = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(np.concatenate(patches))
+        self._tokens, self._patches = torch.cat(tokens), torch.cat(patches)
         self._upsample = smooth_upsampling(teacher.grid, reach=smoothing_reach).numpy()
 
     def score(self, batch: npt.NDArray[np.uint8]) -> Outputs:
         """Pictures uint8 [N, S, S, 3] to local_score and semantic_score [N] and anomaly_map [N, 256, 256]."""
         tokens, patches = self._features(batch)
-        grids = _distance(self._patches, patches.reshape(-1, patches.shape[-1]))
+        grids = _distance(self._patches, patches.flatten(0, 1))
         maps = self._upsample @ grids.reshape(-1, self.teacher.grid, self.teacher.grid) @ self._upsample.T
         top = int(TOP_SHARE * MAP_SIZE**2)
         local = np.partition(maps.reshape(len(maps), -1), -top, axis=1)[:, -top:].mean(axis=1)
         return {"local_score": local, "semantic_score": _distance(self._tokens, tokens), "anomaly_map": maps}
 
     @torch.inference_mode()
-    def _features(self, pictures: npt.NDArray[np.uint8]) -> tuple[Features, Features]:
+    def _features(self, pictures: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Unit class tokens [N, d] of the last block, and unit patch features [N, patches, groups * d] of the middle ones."""
         hidden = self.teacher(normalise(torch.from_numpy(np.array(pictures)).to(self._device)))
         middle = torch.stack([hidden[i][:, 1 + self.teacher.registers :] for i in self.teacher.middle])
         groups = torch.stack([group.mean(0) for group in middle.chunk(GROUPS)])
-        tokens, patches = F.normalize(hidden[-1][:, 0], dim=-1), torch.cat(list(F.normalize(groups, dim=-1)), dim=-1)
-        return tokens.cpu().numpy(), patches.cpu().numpy()
+        return F.normalize(hidden[-1][:, 0], dim=-1), torch.cat(list(F.normalize(groups, dim=-1)), dim=-1)
 
 
-def _distance(memory: NearestNeighbors, queries: Features) -> Features:
-    distances, _ = memory.kneighbors(queries)
-    found: Features = distances[:, 0].astype(np.float32)
+@torch.inference_mode()
+def _distance(memory: Tensor, queries: Tensor) -> npt.NDArray[np.float32]:
+    """Of each query to its nearest neighbour in memory, [N]."""
+    parts = [torch.cdist(queries[start : start + QUERIES], memory).amin(1) for start in range(0, len(queries), QUERIES)]
+    found: npt.NDArray[np.float32] = torch.cat(parts).cpu().numpy()
     return found

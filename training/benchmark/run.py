@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..calibrate import calibrate_run
 from ..data import Sample, class_names, load_samples
@@ -18,6 +16,7 @@ from ..files import write_text
 from ..fit import fit
 from ..fit_settings import FitSettings
 from ..measures import measure
+from ..processes import processes
 from ..report import write_report
 from ..run_folder import RunFolder
 from ..scorers import RunScorer
@@ -61,6 +60,8 @@ def run_benchmark(
 ) -> list[TaskResult]:
     """Results of every task and seed, in order, of one group if given; the summary in `output` is renewed after each task.
 
+    Processes that torchrun started train together; the first of them does everything else.
+
     Raises TrainingError for an unknown group, where `output` holds a benchmark with other settings, and when it is stopped
     (nothing is lost).
     """
@@ -69,30 +70,40 @@ def run_benchmark(
     if group is not None and group not in groups:
         raise TrainingError(f"no group '{group}' in {settings.benchmark}, {settings.setting}: it has {', '.join(groups)}")
     todo = [task for task in todo if group in (None, task.group)]
-    _claim(output / "benchmark.json", settings)
+    first = processes().is_main_process
+    if first:
+        _claim(output / "benchmark.json", settings)
     results: list[TaskResult] = []
     for seed in seeds:
         for number, task in enumerate(todo, start=1):
             folder = output / f"seed-{seed}" / task.group / task.name.replace("/", "-").replace(" ", "-")
             file = folder / "result.json"
-            if not file.exists():
+            missing = not file.exists()
+            processes().wait_for_everyone()  # so that all of them agree on it
+            if missing and not first:
+                _train(RunFolder(folder))
+            elif missing:
                 say(f"seed {seed}, {task.group} {number}/{len(todo)}: {task.name}", style="bold", errors=True)
                 result = _run_task(settings, task, root, folder, seed, skip_unreadable=skip_unreadable)
                 write_text(file, result.model_dump_json(indent=2))
-            RunFolder(folder).training_file.unlink(missing_ok=True)  # gigabytes, in the sum of all tasks
-            results.append(TaskResult.read(file))
-            write_summary(output, settings.headline, results)
+            if first:
+                RunFolder(folder).training_file.unlink(missing_ok=True)  # gigabytes, in the sum of all tasks
+                results.append(TaskResult.read(file))
+                write_summary(output, settings.headline, results)
     return results
 
 
 def _claim(file: Path, settings: BenchmarkSettings) -> None:
-    described = settings.model_copy(update={"fit": settings.fit.model_copy(update={"seed": 0})}).model_dump(mode="json")
+    settings = settings.model_copy(update={"fit": settings.fit.model_copy(update={"seed": 0})})
     if not file.exists():
-        write_text(file, json.dumps(described, indent=2))
+        write_text(file, settings.model_dump_json(indent=2))
         return
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if found != described:
-        other = [name for name in described if found.get(name) != described[name]]
+    try:
+        found = BenchmarkSettings.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise TrainingError(f"{file} is damaged or from another version: choose another --output") from error
+    before, now = ({**one.model_dump(exclude={"fit"}), **one.fit.model_dump()} for one in (found, settings))
+    if other := [f"{name} {before[name]}" for name in now if before[name] != now[name]]:
         raise TrainingError(f"{file} was written with other settings ({', '.join(other)}): choose another --output")
 
 
@@ -108,8 +119,7 @@ def _run_task(
         training = load_samples(settings.benchmark, root, "train", task.normal)[:: settings.every]
         own = settings.fit.model_copy(update={"seed": seed})
         start_run(folder, own, training, settings.benchmark, skip_unreadable=skip_unreadable)
-    if not fit(run):
-        raise TrainingError("stopped, nothing is lost; go on with the same command")
+    _train(run)
     calibrate_run(run, settings.fit.alpha)
     scorer = RunScorer(run)
     with naming_all_unreadable(samples):
@@ -120,6 +130,12 @@ def _run_task(
         group=task.group, name=task.name, seed=seed, folder=str(folder.relative_to(folder.parents[2])),
         students=evaluation.metrics, neighbours=neighbours,
     )  # fmt: skip
+
+
+def _train(run: RunFolder) -> None:
+    processes().wait_for_everyone()  # until the first has prepared the run
+    if not fit(run):
+        raise TrainingError("stopped, nothing is lost; go on with the same command")
 
 
 def _neighbours(run: RunFolder, samples: Sequence[Sample], classes: int, seed: int) -> dict[str, float]:

@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+import structlog
+
 from ..frame import Frame
 from . import Host, Origins, SourceError
 from .completeness import looks_complete
+
+log = structlog.stdlib.get_logger(__name__)
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
 
@@ -64,18 +68,21 @@ class Folder:
             for path, candidate in self._settled():
                 if stop.is_set():
                     return
-                yield from self._take(path, candidate, origins)
+                yield from self._take(path, candidate, host)
 
     def _look(self, origins: Origins) -> None:
         """Note every picture of the folder."""
-        present = set()
-        for folder, _, names in os.walk(self.path):
+        present: set[str] = set()
+        unread: list[OSError] = []
+        for folder, _, names in os.walk(self.path, onerror=unread.append):
             for name in filter(_is_picture, names):
                 path = Path(folder, name)
                 self._note(path, origins)
                 if stat := _stat(path):
                     present.add(self._origin(path, stat.st_size, stat.st_mtime_ns))
-        if present or self.delete:  # an empty folder may be one whose network drive is gone
+        for error in unread:
+            log.warning("a folder cannot be read, tried again", reason=str(error))
+        if (present or self.delete) and not unread:  # an empty folder may be one whose network drive is gone
             origins.forget_origins_but(present)
 
     def _note(self, path: Path, origins: Origins) -> None:
@@ -102,11 +109,15 @@ class Folder:
                 settled.append((path, candidate))
         return settled
 
-    def _take(self, path: Path, candidate: _Candidate, origins: Origins) -> Iterator[Frame]:
+    def _take(self, path: Path, candidate: _Candidate, host: Host) -> Iterator[Frame]:
+        origins = host.origins
         try:
             picture = path.read_bytes()
-        except FileNotFoundError:
+        except OSError as error:
             del self._candidates[path]
+            if not isinstance(error, FileNotFoundError):  # the next look finds it again; it must not hold up the others
+                host.lost()
+                log.warning("a file cannot be read, tried again within a minute", file=_readable(path), reason=error.strerror)
             return
         if len(picture) != candidate.size or time.monotonic() - candidate.since < _UNCHANGED[looks_complete(picture)]:
             return
@@ -114,12 +125,12 @@ class Folder:
         found = self.part_pattern.search(path.name) if self.part_pattern else None
         del self._candidates[path]
         if not origins.knows(origin):
-            yield Frame(picture, candidate.modified / 1e9, found[1] if found else path.stem, origin)
+            yield Frame(picture, candidate.modified / 1e9, _readable(found[1] if found else path.stem), origin)
         if self.delete:
             path.unlink(missing_ok=True)
 
     def _origin(self, path: Path, size: int, modified: int) -> str:
-        return f"{path.relative_to(self.path)}\t{size}\t{modified}"
+        return f"{_readable(path.relative_to(self.path))}\t{size}\t{modified}"
 
 
 def _is_picture(path: str) -> bool:
@@ -128,8 +139,13 @@ def _is_picture(path: str) -> bool:
     return not file.name.startswith(".") and file.suffix.lower() in SUFFIXES
 
 
+def _readable(name: object) -> str:
+    """A file's name as text; bytes of it that are no UTF-8 are spelled out, as no database and no JSON takes them."""
+    return os.fsencode(str(name)).decode(errors="backslashreplace")
+
+
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None

@@ -109,12 +109,17 @@ class LatestPicture:
         while not (self._left.is_set() or self._stop.is_set()):
             capture = self._device.open()
             if capture is None:
+                self._lost()
                 log.warning("the camera cannot be opened, tried again", device=self._device.device)
                 self._stop.wait(_AGAIN)
                 continue
             log.info("camera opened", device=self._device.device)
             try:
                 self._read_from(capture)
+            except Exception as error:  # drivers raise what they like; this thread's end would be the camera's
+                self._lost()
+                log.exception("the camera fails, opened again", device=self._device.device, reason=str(error))
+                self._stop.wait(_AGAIN)
             finally:
                 capture.release()
 

@@ -29,11 +29,19 @@ log = structlog.stdlib.get_logger(__name__)
 class _Request:
     frame: Frame
     spooled: threading.Event = field(default_factory=threading.Event)
+    _unclaimed: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """Whether the caller is the first: the source, which takes the frame, or the sender, who takes it back."""
+        return self._unclaimed.acquire(blocking=False)
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """`POST /?part=NUMBER`: a body is the picture itself; without one, `device` takes it. 202 means that it is in the spool."""
+    """`POST /?part=NUMBER`: a body is the picture itself; without one, `device` takes it.
+
+    202 means that it is in the spool; of a single one, as its text says, that it is the next for a full spool.
+    """
 
     host: str
     port: int
@@ -53,8 +61,9 @@ class Trigger:
                         request = requests.get(timeout=0.2)
                     except queue.Empty:
                         continue
-                    yield request.frame
-                    request.spooled.set()
+                    if request.claim():
+                        yield request.frame
+                        request.spooled.set()
             finally:
                 server.shutdown()
 
@@ -82,12 +91,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Spool one picture."""
+        if "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            self._answer(411, "send a Content-Length, not a Transfer-Encoding")
+            return
         length = self.headers.get("Content-Length", "0")
         if not length.isdigit() or int(length) > _MAX_BYTES:
             self.close_connection = True
             self._answer(413, "Content-Length is needed, and at most 64 MiB")
             return
         body = self.rfile.read(int(length))
+        if len(body) < int(length):  # the sender went away: half a picture, and no wish for one of the camera's
+            self.close_connection = True
+            return
         part = parse_qs(urlsplit(self.path).query).get("part", [None])[0]
         if body:
             frame = Frame(body, time.time(), part)
@@ -107,8 +123,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if request.spooled.wait(_SECONDS):
             self._answer(202, "spooled")
-        else:
-            self._answer(503, "the spool is full; the picture is taken as soon as it is not")
+        elif request.claim():
+            self._answer(503, "the spool is full")
+        else:  # not 503, at which a PLC would send the part once more
+            self._answer(202, "the spool is full; the picture is in memory, and spooled as soon as there is room")
 
     def log_message(self, format: str, *args: Any) -> None:
         """Failures alone are told, by the answers."""

@@ -311,3 +311,33 @@ def test_results_want_a_key_where_there_are_any_and_the_page_does_not(models: Pa
 def image(encoded: str) -> Image.Image:
     """A picture of an event."""
     return Image.open(BytesIO(base64.b64decode(encoded)))
+
+
+def test_another_picture_of_the_same_id_inherits_no_label(keeping: ServiceProcess, archive: Path, tmp_path: Path) -> None:
+    """As of a counter of parts that begins anew each shift."""
+    early, late = encode(spotted()), encode(reddish())
+    post(keeping, early, "part-17")
+    assert keeping.client.post("/feedback", json={"id": "part-17", "label": "good"}).status_code == 200
+    post(keeping, late, "part-17")
+    wait_until(lambda: keeping.metric("duet_archived_total", reason="anomalous") == 2)
+    assert keeping.client.post("/feedback", json={"id": "part-17", "label": "bad"}).status_code == 200
+    exported = export_archive(archive, tmp_path / "set")
+    assert (exported.good, exported.bad, exported.unlabelled) == (1, 1, 0)
+    assert {path.read_bytes() for path in (tmp_path / "set/good").iterdir()} == {early}
+    assert {path.read_bytes() for path in (tmp_path / "set/bad").iterdir()} == {late}
+
+
+def test_a_record_that_was_cut_short_costs_itself_alone(
+    keeping: ServiceProcess, archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for result_id in ("cut", "whole"):
+        post(keeping, encode(spotted()), result_id)
+    wait_until(lambda: keeping.metric("duet_archived_total", reason="anomalous") == 2)
+    assert keeping.client.post("/feedback", json={"id": "whole", "label": "bad"}).status_code == 200
+    (record,) = archive.glob("*/cut.json")
+    record.write_bytes(b"")
+    assert export_archive(archive, tmp_path / "set").bad == 1
+    assert "cut.json is damaged or from another version, and left out" in caplog.text
+    post(keeping, encode(spotted()), "cut")
+    wait_until(lambda: keeping.metric("duet_archived_total", reason="anomalous") == 3)
+    assert ArchiveRecord.model_validate_json(record.read_bytes()).id == "cut"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+from tests.api_keys import ADMIN_KEY, SETTING
 from tests.pictures import encode, grey
-from tests.service_process import ServiceProcess
+from tests.service_process import ServiceProcess, running_service
 from tests.sockets import connect, head, until_closed
 
 FOREVER = b"x" * 1000  # more than any test waits for, at a byte a second
@@ -39,3 +41,10 @@ def test_every_slow_sender_is_cut_off_and_keeps_nobody_waiting(service: ServiceP
     assert any('"event": "slow connection closed"' in line for line in service.wait_for_log("slow connection closed"))
     assert service.metric("duet_rejected_total", reason="deadline-passed") == 4
     assert service.metric("duet_inflight_requests") == 0
+
+
+def test_a_body_that_never_comes_is_waited_for_until_the_deadline_on_every_route(models: Path, tmp_path: Path) -> None:
+    with running_service(models, tmp_path / "service.log", request_timeout_ms=300, api_keys=SETTING) as service:
+        for path in ("/v2/repository/index", "/v2/repository/models/tiny/load", "/v2/repository/models/tiny/unload"):
+            with connect(service, head(f"POST {path}", Content_Length=1000, Authorization=f"Bearer {ADMIN_KEY}")) as connection:
+                assert "504 Gateway Timeout" in until_closed(connection), path

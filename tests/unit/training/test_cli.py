@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,7 +150,7 @@ def test_calibrate_moves_the_threshold(run: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "for alpha 0.5, from 3 good pictures: expect 9.4 to 91 % false alarms" in result.output
     assert folder.calibration() != strict
-    assert runner.invoke(app, ["calibrate", str(run)]).exit_code == 0
+    assert runner.invoke(app, ["calibrate", str(run), "--alpha", str(strict.alpha)]).exit_code == 0
     assert folder.calibration() == strict
 
 
@@ -261,3 +262,11 @@ def test_what_a_resumed_run_would_ignore_is_refused(run: Path) -> None:
     result = runner.invoke(app, ["fit", "--resume", "--output", str(run), "--steps", "9", "--set", "clip_norm=1"])
     assert isinstance(result.exception, TrainingError)
     assert str(result.exception) == f"--resume goes on with what {run / 'run.json'} records: leave out --steps, --set"
+
+
+def test_a_run_is_calibrated_by_its_last_alpha(run: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "run"))
+    for more in (["--alpha", "0.3"], []):
+        result = runner.invoke(app, ["calibrate", str(copied), *more])
+        assert result.exit_code == 0, result.output
+        assert RunFolder(copied).calibration().alpha == 0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -149,3 +150,14 @@ def test_anything_else_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "garbage.onnx").write_bytes(b"no graph at all")
     with pytest.raises(TrainingError, match=r"garbage\.onnx cannot be loaded"):
         open_scorer(tmp_path / "garbage.onnx")
+
+
+def test_a_disk_without_room_for_the_maps_is_told_of(
+    finished_run: RunFolder, labelled_samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(TrainingError, match=r"no room for 0\.0 GB of anomaly maps \(No space left on device\): let TMPDIR"):
+        evaluate(RunScorer(finished_run), labelled_samples)

@@ -73,3 +73,16 @@ def test_other_sets_have_none_of_these(samples: list[Sample], maps: dict[int, np
     plain = [Sample(s.name, s.source, s.label, s.category, s.defect, s.masks) for s in samples]
     metrics = measure(plain, {"joint_score": np.arange(5, dtype=np.float32)}, maps)
     assert not [name for name in metrics if "spro" in name or "anomalies" in name]
+
+
+def test_what_is_of_no_normal_class_counts_against_each_of_them() -> None:
+    """A set of classes: the mean over the normal ones beside the pooled figure."""
+    of = {"cat": 0, "dog": 0, "ship": 1}
+    scores = {"cat": (0.1, 0.2), "dog": (0.5, 0.6), "ship": (0.15, 0.7)}
+    samples = [Sample(f"{name}/{i}", np.zeros((4, 4), np.uint8), label, name) for name, label in of.items() for i in range(2)]
+    outputs = {"joint_score": np.array([score for name in of for score in scores[name]], dtype=np.float32)}
+    metrics = measure(samples, outputs, {})
+    assert metrics["image_auroc/joint/cat"] == pytest.approx(3 / 4)
+    assert metrics["image_auroc/joint/dog"] == pytest.approx(2 / 4)
+    assert metrics["image_auroc_mean/joint"] == pytest.approx(5 / 8)
+    assert metrics["image_auroc/joint"] == pytest.approx(5 / 8)

@@ -120,3 +120,10 @@ def test_the_next_version_has_a_card_of_its_own(file: Path, good_samples: MakeSa
     assert "AUROC" not in card  # those figures were another calibration's
     with Image.open(new.parent / "calibration.png") as image:
         assert image.width > 400
+
+
+def test_pictures_that_it_has_learned_do_not_calibrate_it(file: Path, good_samples: MakeSamples) -> None:
+    with pytest.raises(TrainingError, match=r"the run was made with 24 of the 24 good pictures, such as 1/0 \(training\)"):
+        recalibrate(file, good_samples(24, 1))
+    new, _ = recalibrate(file, good_samples(12, 2), alpha=0.2)  # held out before
+    assert (new.parent / "pictures.csv").read_bytes() == (file.parent / "pictures.csv").read_bytes()

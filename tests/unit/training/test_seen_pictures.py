@@ -26,7 +26,7 @@ def test_the_pictures_of_the_training_are_refused(
         own = good_samples(24 if part == "training" else 12, seed)
         with pytest.raises(TrainingError) as error:
             evaluate(RunScorer(finished_run), own + anomalous)
-        made_with = f"the run was made with {len(own)} of the {len(own)} good test pictures"
+        made_with = f"the run was made with {len(own)} of the {len(own)} good pictures"
         assert str(error.value).startswith(f"{made_with}, such as {seed}/0 ({part})")
         assert "name a folder of others with --data" in str(error.value)
 
@@ -36,14 +36,14 @@ def test_a_few_are_a_warning(good_samples: MakeSamples, caplog: pytest.LogCaptur
     samples = good_samples(20, 5)
     with caplog.at_level(logging.WARNING, "training"):
         refuse_seen({digest(samples[3]): "training", digest(samples[4]): "held out"}, samples)
-    assert "the run was made with 2 of the 20 good test pictures, such as 5/3 (training): the figures flatter" in caplog.text
+    assert "the run was made with 2 of the 20 good pictures, such as 5/3 (training): figures flatter" in caplog.text
     with pytest.raises(TrainingError, match="3 of the 20 good"):
         refuse_seen({digest(sample): "training" for sample in samples[:3]}, samples)
 
 
 def test_labelled_defects_that_were_learned_count_too(labelled_samples: list[Sample]) -> None:
     learned = {digest(sample): "labelled defects" for sample in labelled_samples if sample.defect == "blot"}
-    with pytest.raises(TrainingError, match=r"6 of the 12 anomalous test pictures, such as blot/0 \(labelled defects\)"):
+    with pytest.raises(TrainingError, match=r"6 of the 12 anomalous pictures, such as blot/0 \(labelled defects\)"):
         refuse_seen(learned, labelled_samples)
 
 
@@ -55,8 +55,9 @@ def test_new_pictures_pass_in_silence(
 
 
 def test_a_run_without_the_list_is_measured_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert read_seen(tmp_path / "pictures.csv") == {}
-    assert "pictures.csv is missing, as in runs of earlier versions" in caplog.text
+    with caplog.at_level(logging.INFO, "training"):
+        assert read_seen(tmp_path / "pictures.csv") == {}
+    assert "pictures.csv is missing: see for yourself" in caplog.text
     (tmp_path / "pictures.csv").write_text("name\n1\n")
     with pytest.raises(TrainingError, match=r"pictures\.csv cannot be read"):
         read_seen(tmp_path / "pictures.csv")

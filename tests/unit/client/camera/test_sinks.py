@@ -18,11 +18,11 @@ from client.camera.sinks.files import COLUMNS, Csv, JsonLines
 from client.results import BranchScores, ScoreResult, Timing
 
 
-def body(part: str = "P1", *, late: bool = False, anomalous: bool = True) -> str:
+def body(part: str = "P1", *, late: bool = False, anomalous: bool = True, taken: float = 1_700_000_000.25) -> str:
     """A verdict as sinks get it."""
     scores = BranchScores(0.25, None, 0.75)
     score = ScoreResult("id", "tiny", "3", scores, scores, 0.5, anomalous, 9, 9, None, Timing(1, 1, 1, 1, 4))
-    frame = Spooled(7, "id", part, 1_700_000_000.25)
+    frame = Spooled(7, "id", part, taken)
     judgement = "bad" if anomalous else "good"
     return Verdict(frame, Labels("top", "4", None), judgement, "score", late, time.time(), score).to_json()
 
@@ -75,15 +75,30 @@ def test_command_runs_once_for_what_is_not_late(tmp_path: Path) -> None:
     told = tmp_path / "told"
     script = "import os, sys; open(sys.argv[1], 'a').write(os.environ['DUET_PART'] + sys.stdin.read())"
     failures: list[int] = []
-    sink = Command([sys.executable, "-c", script, str(told)], lambda: failures.append(1))
-    verdict = body()
+    sink = Command([sys.executable, "-c", script, str(told)], None, lambda: failures.append(1))
+    verdict = body(taken=time.time())
     sink.deliver(verdict)
     sink.deliver(body("P2", late=True))
     assert told.read_text() == "P1" + verdict
     assert not failures
-    Command([sys.executable, "-c", "raise SystemExit(3)"], lambda: failures.append(1)).deliver(verdict)
-    Command(["/nonexistent/relay"], lambda: failures.append(1)).deliver(verdict)
+    Command([sys.executable, "-c", "raise SystemExit(3)"], None, lambda: failures.append(1)).deliver(verdict)
+    Command(["/nonexistent/relay"], None, lambda: failures.append(1)).deliver(verdict)
     assert len(failures) == 2
+
+
+@pytest.mark.parametrize(
+    ("deadline", "age", "runs"), [(0.5, 1.0, True), (0.5, 4.0, False), (None, 30.0, True), (None, 70.0, False)]
+)
+def test_command_is_not_run_for_a_part_that_has_gone_by(
+    tmp_path: Path, deadline: float | None, age: float, *, runs: bool
+) -> None:
+    """Its verdict has waited: for another command, or with a whole backlog for the service."""
+    told = tmp_path / "told"
+    failures: list[int] = []
+    sink = Command(["touch", str(told)], deadline, lambda: failures.append(1))
+    sink.deliver(body(taken=time.time() - age))
+    assert told.exists() == runs
+    assert len(failures) == (not runs)
 
 
 def test_console(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import re
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -251,8 +255,6 @@ def test_trigger_takes_a_picture(film: Path) -> None:
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -294,3 +296,122 @@ frames = SimulatedLine(("washer",), 100, 0.5, 0, 64, 0, 2).frames(threading.Even
 print(len(list(frames)))
 """
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "2\n"
+
+
+def test_folder_takes_a_name_that_is_no_text_and_goes_on_past_what_it_cannot_read(tmp_path: Path) -> None:
+    strange = os.fsdecode(b"Pr\xfcfung_1.png")
+    for name in (strange, "locked.png", "plain.png"):
+        (tmp_path / name).write_bytes(encode(noise(1)))
+    read_bytes = Path.read_bytes
+
+    def locked(path: Path) -> bytes:
+        if path.name == "locked.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read_bytes(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_bytes", locked)
+        with Taking(Folder(tmp_path, None, delete=False)) as taking:
+            frames = taking.wait_for(2)
+    assert {frame.part for frame in frames} == {"Pr\\xfcfung_1", "plain"}
+    for frame in frames:
+        json.dumps(frame.part).encode()
+        assert frame.origin is not None
+        frame.origin.encode()
+    assert taking.remembered.lost == 1
+
+
+def test_a_folder_that_cannot_be_read_for_a_while_brings_no_part_twice(tmp_path: Path) -> None:
+    """Else its files would be forgotten, and be new ones when it is back."""
+    (tmp_path / "sub").mkdir()
+    for name in ("a.png", "sub/b.png"):
+        (tmp_path / name).write_bytes(encode(noise(1)))
+    remembered = Remembered()
+    folder = Folder(tmp_path, None, delete=False)
+    with Taking(folder, remembered) as taking:
+        taking.wait_for(2)
+    walk = os.walk
+
+    def interrupted(top: Path, onerror: Callable[[OSError], object]) -> Iterator[tuple[str, list[str], list[str]]]:
+        for found in walk(top):
+            if found[0].endswith("sub"):
+                onerror(OSError(errno.ESTALE, "Stale file handle"))
+            else:
+                yield found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "walk", interrupted)
+        folder._look(remembered)
+    assert len(remembered.origins) == 2
+
+
+def test_trigger_takes_no_half_picture_and_no_chunks(film: Path) -> None:
+    port = free_port()
+    picture = encode(noise(3))
+    with Taking(Trigger("127.0.0.1", port, VideoDevice(str(film), None))) as taking, httpx.Client(timeout=PATIENCE) as http:
+        url = f"http://127.0.0.1:{port}/"
+        wait_until_listening(http, url)
+        for sent in (b"", picture[:100]):
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+                connection.sendall(b"POST /?part=4711 HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + sent)
+                connection.shutdown(socket.SHUT_WR)
+                assert connection.recv(100) == b""
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            assert b" 411 " in connection.recv(1000)
+        assert http.post(url, params={"part": "A7"}, content=picture).status_code == 202
+    assert [frame.part for frame in taking.taken] == ["A7"]
+
+
+def test_a_part_that_waits_for_a_full_spool_is_taken_back_or_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never refused and taken nevertheless: who obeys Retry-After would have it twice."""
+    monkeypatch.setattr("client.camera.sources.trigger._SECONDS", 0.3)
+    port, stop = free_port(), threading.Event()
+    source = Trigger("127.0.0.1", port, None).frames(stop, Host(Remembered(), lambda: None))
+    taken: list[Frame] = []
+    thread = threading.Thread(target=lambda: taken.append(next(source)))  # and never asks for another: the spool is full
+    thread.start()
+    with httpx.Client(timeout=PATIENCE) as http:
+        url = f"http://127.0.0.1:{port}/"
+        wait_until_listening(http, url)
+        promised = http.post(url, content=b"first")
+        refused = http.post(url, content=b"second")
+    thread.join(PATIENCE)
+    stop.set()
+    assert (promised.status_code, "in memory" in promised.json()["detail"]) == (202, True)
+    assert refused.status_code == 503
+    assert [frame.picture for frame in [*taken, *source]] == [b"first"]
+
+
+def test_a_camera_whose_driver_raises_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Camera:
+        opened = 0
+
+        def __init__(self) -> None:
+            Camera.opened += 1
+
+        def read(self) -> tuple[bool, Any]:
+            if Camera.opened < 2:
+                raise RuntimeError("the driver is confused")
+            return True, np.zeros((4, 4, 3), np.uint8)
+
+        def release(self) -> None:
+            pass
+
+    pytest.importorskip("cv2")
+    monkeypatch.setattr("client.camera.sources.opencv._AGAIN", 0.01)
+    answers = iter([Camera()])  # confused; the next one is well
+    monkeypatch.setattr("client.camera.sources.opencv._open", lambda _: next(answers, None) or Camera())
+    with Taking(VideoDevice("7", None)) as taking:
+        taking.wait_for(1)
+    assert taking.remembered.lost == 1
+
+
+def test_a_camera_that_is_not_there_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cv2")
+    monkeypatch.setattr("client.camera.sources.opencv._AGAIN", 0.01)
+    with Taking(VideoDevice("/dev/no-camera", None)) as taking:
+        deadline = time.monotonic() + PATIENCE
+        while taking.remembered.lost < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

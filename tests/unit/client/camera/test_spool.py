@@ -65,7 +65,7 @@ def test_a_frame_leaves_when_every_sink_has_its_final_verdict(opened: Open) -> N
             assert spool.frames == 1
             number, found = spool.next_verdict(sink) or (0, "")
             assert found == body
-            assert spool.picture(frame.sequence) is not None
+            assert spool.picture(frame.sequence) is None  # it is of no use any more
             spool.delivered(sink, number)
         assert spool.next_verdict(sink) is None
     assert (spool.frames, spool.bytes, spool.oldest(), spool.picture(frame.sequence)) == (0, 0, None, None)
@@ -147,3 +147,37 @@ def test_frames_are_committed_with_fsync(opened: Open) -> None:
     for connection, level in ((spool._durable, 2), (spool._quick, 1)):  # FULL, NORMAL
         assert isinstance(connection, sqlite3.Connection)
         assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+
+
+def test_a_sink_that_fails_does_not_fill_the_spool(opened: Open) -> None:
+    """Its verdicts wait; the pictures have been looked at, and go."""
+    spool = opened(capacity=10)
+    frames = []
+    for _ in range(5):
+        frames.append(put(spool, b"12345678"))
+        assert spool.decide(frames[-1].sequence, "score", final=True)
+        assert spool.bytes == 0
+        assert spool.picture(frames[-1].sequence) is None
+    assert spool.frames == 5
+    spool = opened(capacity=10, full="drop-oldest")
+    undecided = put(spool, b"12345678")
+    put(spool, b"12345678")
+    assert spool.dropped == 1
+    assert [row.sequence for row in spool.waiting(0, 9)] == [undecided.sequence + 1]
+    told = []
+    while (verdict := spool.next_verdict("a")) is not None:
+        told.append(verdict)
+        spool.delivered("a", verdict[0])
+    assert len(told) == 5  # none of the verdicts was dropped
+
+
+def test_pictures_that_an_earlier_version_kept_go(opened: Open, tmp_path: Path) -> None:
+    spool = opened()
+    frame = put(spool, b"12345678")
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool/spool.db") as connection:
+        connection.execute("UPDATE frames SET decided = 1")
+        connection.execute("INSERT INTO verdicts (sequence, final, body) VALUES (?, 1, 'score')", (frame.sequence,))
+    connection.close()
+    spool = opened()
+    assert (spool.frames, spool.bytes, spool.picture(frame.sequence)) == (1, 0, None)

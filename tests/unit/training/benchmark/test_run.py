@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,7 +126,7 @@ def test_what_is_done_is_not_done_again(
 def test_other_settings_need_another_folder(finished: Path, data: Path, teacher_folder: Path) -> None:
     result = runner.invoke(app, command(data, teacher_folder, finished, "single", "--every", "2"))
     assert isinstance(result.exception, TrainingError)
-    assert "was written with other settings (every): choose another --output" in str(result.exception)
+    assert "was written with other settings (every 1): choose another --output" in str(result.exception)
 
 
 def test_multi_has_the_mean_over_categories_beside_the_pooled_figure(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
@@ -186,3 +189,30 @@ def test_a_model_of_the_table_can_be_calibrated_anew(data: Path, teacher_folder:
     assert (after["alpha"], after["levels"]) == (0.3, before["levels"])
     result = runner.invoke(app, ["export", str(model), "--name", "all", "--precision", "int8", "--models", str(tmp_path)])
     assert "training.npy is missing: 'duet-train benchmark' removes it" in str(result.exception)
+
+
+def test_a_folder_of_an_earlier_version_is_gone_on_with(
+    finished: Path, data: Path, teacher_folder: Path, tmp_path: Path
+) -> None:
+    """It lacks the settings that there were not yet: they are as they were by default."""
+    output = Path(shutil.copytree(finished, tmp_path / "earlier"))
+    described = json.loads((output / "benchmark.json").read_text())
+    del described["fit"]["whitened"]
+    (output / "benchmark.json").write_text(json.dumps(described))
+    result = runner.invoke(app, command(data, teacher_folder, output, "single", "--seed", "0"))
+    assert result.exit_code == 0, result.output
+    result = runner.invoke(app, command(data, teacher_folder, output, "single", "--set", "clip_norm=0.3"))
+    assert "was written with other settings (clip_norm 0.1): choose another --output" in str(result.exception)
+
+
+def test_two_processes_train_each_model_together(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    scripts = Path(sys.executable).parent
+    launched = [str(scripts / "torchrun"), "--standalone", "--nproc_per_node", "2", str(scripts / "duet-train")]
+    done = subprocess.run(
+        [*launched, *command(data, teacher_folder, tmp_path / "two", "single")],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stderr.count("2 processes train together on cpu") == 2  # one a model
+    assert done.stdout.count("report in") == 1
+    assert [r["name"] for r in json.loads((tmp_path / "two/results.json").read_text())] == ["squares", "stripes"]
