@@ -94,6 +94,11 @@ class Batcher:
         """Engines whose batch nobody waits for any more. One may come back: a machine that was suspended looks the same."""
         return sum(self._is_stuck(engine) for engine in self._threads)
 
+    @property
+    def lost(self) -> int:
+        """Engines that do not answer, ended or stuck. The others go on with less."""
+        return len(self._threads) - self._alive + self.stuck
+
     def ensure_room(self) -> None:
         """Raise what `admit` would raise now: whoever must wait for a body asks before it reads it."""
         with self._changed:

@@ -72,6 +72,7 @@ def open_model(name: str, version: str, file: Path, size: int, settings: Setting
     batcher = Batcher(engines, settings.max_queue, settings.max_batch_delay_ms / 1000, patience, of_model)
     of_model.threshold.set(first.metadata.threshold)
     of_model.ready.set_function(lambda: batcher.fault is None)
+    of_model.engines_lost.set_function(lambda: batcher.lost)
     of_model.fallback.set(first.provider != settings.providers[0])
     drift = DriftWindow(first.metadata.calibration.reference)
     metrics.drift.watch(name, version, drift)

@@ -44,6 +44,7 @@ class ModelMetrics:
     scores: dict[str, Histogram]
     anomalous: Counter
     ready: Gauge
+    engines_lost: Gauge
     fallback: Gauge
     threshold: Gauge
     queue_depth: Gauge
@@ -207,6 +208,9 @@ class Metrics:
             registry=registry,
         )
         self._model_ready = Gauge("duet_model_ready", "1 if the model answers requests", _MODEL, registry=registry)
+        self._engines_lost = Gauge(
+            "duet_model_engines_lost", "Engines of the model that have ended or are stuck", _MODEL, registry=registry
+        )
 
     def observe_request(self, model: str, version: str, seconds: float, request_id: str) -> None:
         """Observe the duration of a scored request, with its id as the exemplar unless a client has made it too long."""
@@ -228,6 +232,7 @@ class Metrics:
             scores={branch: self._score.labels(**labels, branch=branch) for branch in ("local", "semantic", "joint")},
             anomalous=self._anomalous.labels(**labels),
             ready=self._model_ready.labels(**labels),
+            engines_lost=self._engines_lost.labels(**labels),
             fallback=self._model_fallback.labels(**labels),
             threshold=self._threshold.labels(**labels),
             queue_depth=self._queue_depth.labels(**labels),
@@ -237,8 +242,8 @@ class Metrics:
 
     def forget(self, model: str, version: str) -> None:
         """Take the gauges of a version that is loaded no more away; what was counted of it stays."""
-        queue = (self._queue_depth, self._queue_capacity, self._oldest_request_age)
-        for gauge in (*queue, self._inflight_requests, self._model_ready, self._model_fallback, self._threshold):
+        queue = (self._queue_depth, self._queue_capacity, self._oldest_request_age, self._inflight_requests)
+        for gauge in (*queue, self._model_ready, self._engines_lost, self._model_fallback, self._threshold):
             gauge.remove(model, version)
         self.model_info.remove_by_labels({"model": model, "version": version})
         self.drift.forget(model, version)

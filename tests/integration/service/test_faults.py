@@ -125,6 +125,7 @@ def test_engine_that_is_stuck(models: Path, tmp_path: Path) -> None:
     with running_service(models, tmp_path / "service.log", request_timeout_ms=100, **ONE_ENGINE) as service:
         stick_the_engine(service)
         service.wait_for_metric(0, "duet_model_ready")
+        assert service.metric("duet_model_engines_lost") == 1
         stuck = service.client.get("/health/ready")
         assert stuck.status_code == 503
         refused = post(service, encode(grey()))
@@ -133,6 +134,7 @@ def test_engine_that_is_stuck(models: Path, tmp_path: Path) -> None:
         assert service.client.get("/models").json()["models"][0]["versions"][0]["state"] == "failed"
         service.wait_until_ready()
         wait_until_answered(service)
+        assert service.metric("duet_model_engines_lost") == 0
 
 
 def test_new_version_does_not_wait_for_a_stuck_engine(own_models: Path, tmp_path: Path) -> None:

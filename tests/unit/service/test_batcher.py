@@ -236,7 +236,7 @@ async def test_dead_engine_refuses_everybody(tmp_path: Path, metrics: Metrics) -
         await score(batcher, grey())
     await busy
     await asyncio.to_thread(batcher.close)
-    assert batcher.fault is not None
+    assert (batcher.fault is not None, batcher.lost) == (True, 1)
     with pytest.raises(NoModelError):
         await score(batcher, grey())
 
