@@ -88,7 +88,7 @@ def test_the_graph_keeps_attention_whole_and_carries_its_weights(exported: Path)
     assert [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim][1:] == [SIZE, SIZE, 3]
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     beside = sorted(path.name for path in exported.parent.iterdir())
-    assert beside == ["README.md", "calibration.png", "model.onnx", "sheet.png"]  # no weights of its own
+    assert beside == ["README.md", "calibration.png", "model.onnx", "pictures.csv", "sheet.png"]  # no weights of its own
 
 
 def test_the_metadata_say_what_the_run_was(finished_run: RunFolder, exported: Path) -> None:

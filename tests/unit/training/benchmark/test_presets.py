@@ -23,7 +23,7 @@ def test_every_preset_makes_valid_settings(name: str, setting: Setting) -> None:
 
 def test_the_papers_recipe_leaves_nothing_of_the_method_to_our_defaults() -> None:
     """So that a default of ours can change without changing what it trains."""
-    of_the_task = {"teacher", "input_size", "tiles", "steps", "batch_size", "accumulate", "precision", "held_out_share",
+    of_the_task = {"teacher", "input_size", "tiles", "steps", "batch_size", "accumulate", "held_out_share",
                    "folds", "alpha", "seed", "defect_share"}  # fmt: skip
     of_muon = {"decoder_matrix_learning_rate"}
     assert set(FitSettings.model_fields) - set(recipe("paper")) == of_the_task | of_muon
