@@ -76,7 +76,7 @@ def models(root: Path, run: Path) -> Path:
     printed = duet_train("export", run, "--name", "parts", "--models", root / "models")
     assert "model.onnx" in printed.replace("\n", "")
     written = sorted(path.relative_to(root / "models").as_posix() for path in (root / "models").rglob("*") if path.is_file())
-    assert written == ["parts/1/README.md", "parts/1/calibration.png", "parts/1/model.onnx"]
+    assert written == ["parts/1/README.md", "parts/1/calibration.png", "parts/1/model.onnx", "parts/1/pictures.csv"]
     return root / "models"
 
 
