@@ -139,7 +139,7 @@ def calibrate(scores: HeldOutScores, alpha: float = DEFAULT_ALPHA) -> tuple[Cali
         low, high = expected_false_alarms(count, alpha)
         log.warning(
             "%d held-out images cannot show a share of %g: the threshold is their largest score; expect %.2g to %.2g %% false "
-            "alarms, hold out %d images, or train with --folds, which holds out none",
+            "alarms; hold out %d images, or train with --folds, which holds out none",
             count, alpha, 100 * low, 100 * high, images_needed(alpha),
         )  # fmt: skip
     calibration = Calibration(

@@ -57,7 +57,6 @@ def prepare_run(
             raise TrainingError("with --tiles every labelled defect needs a mask, or nobody knows which tile shows it")
     training = sorted(training, key=lambda sample: data.normal.index(sample.category))
     counts = Counter(sample.category for sample in training)
-    write_seen(run.seen_file, {"training": training, "held out": held_out, "labelled defects": defects})
     decode_pictures(training, settings.input_shape, run.training_file, "decoding training pictures")
     decode_pictures(held_out, settings.input_shape, run.held_out_file, "decoding held-out pictures")
     if defects:
@@ -70,6 +69,7 @@ def prepare_run(
         training_data=data,
         class_counts=tuple(counts[name] for name in data.normal),
     )
+    write_seen(run.seen_file, {"training": training, "held out": held_out, "labelled defects": defects})
     write_text(run.description_file, description.model_dump_json(indent=2))
     return run
 

@@ -35,7 +35,8 @@ class LinearAttention(nn.Module):
         projected = torch.unflatten(self.qkv(tokens), -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         device = tokens.device.type
         # autocast would compute the sums over all tokens in half precision, which they are too large for
-        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+        rounding = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        with torch.autocast(device, enabled=False) if rounding else nullcontext():
             attended = self._attend(*projected.float().unbind(0))
         mixed: Tensor = self.projection(attended.transpose(1, 2).flatten(2).to(tokens.dtype))
         return mixed

@@ -52,7 +52,8 @@ class NeighbourScorer:
                 class_tokens, grids = self._features(training[chosen[start : start + BATCH]])
                 tokens.append(class_tokens)
                 flat = grids.reshape(-1, grids.shape[-1])
-                patches.append(flat[torch.from_numpy(rng.random(len(flat)) < share).to(self._device)])
+                kept = np.flatnonzero(rng.random(len(flat)) < share)
+                patches.append(flat[torch.from_numpy(kept).to(self._device)])
                 for _ in class_tokens:
                     bar.advance()
         self._tokens, self._patches = torch.cat(tokens), torch.cat(patches)

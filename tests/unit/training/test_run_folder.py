@@ -32,7 +32,7 @@ def test_pictures_are_stored_as_the_service_would_see_them(
     for stored, samples in ((run.training(), good_samples(24, 1)), (run.held_out(), good_samples(12, 2))):
         assert stored.dtype == np.uint8
         np.testing.assert_array_equal(stored, np.stack([resize_square(sample.pixels(), 56) for sample in samples]))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["held_out.npy", "run.json", "training.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["held_out.npy", "pictures.csv", "run.json", "training.npy"]
 
 
 def test_an_unfinished_run_says_so(tmp_path: Path, new_run: NewRun) -> None:

@@ -52,7 +52,7 @@ WORK: dict[str, Callable[[RunFolder], object]] = {
     "prototypes": lambda run: class_tokens(run.trained()[0], stored(run), np.arange(4)),
     "whitening": lambda run: fit_whitening(run.trained()[0], run.trained()[2], stored(run)),
     "evaluation": lambda run: RunScorer(run).score(np.array(run.held_out()[:2])),
-    "neighbours": lambda run: NeighbourScorer(run.trained()[0], run.training(), 1, 0),
+    "neighbours": lambda run: NeighbourScorer(run.trained()[0], run.training(), 1, 0).score(np.array(run.held_out()[:2])),
 }
 
 
