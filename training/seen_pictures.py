@@ -22,7 +22,8 @@ def write_seen(file: Path, parts: Mapping[str, Sequence[Sample]]) -> None:
     """Write a line a picture: the SHA-256 of its bytes, the part of the run that it went into, and its name."""
 
     def write(path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as stream:
+        # a file's name need not be text
+        with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
             writer = csv.writer(stream)
             writer.writerow(COLUMNS)
             writer.writerows((digest(sample), part, sample.name) for part, samples in parts.items() for sample in samples)
@@ -31,15 +32,18 @@ def write_seen(file: Path, parts: Mapping[str, Sequence[Sample]]) -> None:
 
 
 def read_seen(file: Path) -> dict[str, str]:
-    """The part of the run by the SHA-256 of each picture; raises TrainingError for a damaged file."""
+    """The part of the run by the SHA-256 of each picture, the first where it went into several, as in a run of folds.
+
+    Raises TrainingError for a damaged file.
+    """
     if not file.exists():
         log.info("%s is missing: see for yourself that no picture has been used before", file)
         return {}
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            return {row["sha256"]: row["part"] for row in csv.DictReader(stream)}
+            return {row["sha256"]: row["part"] for row in reversed(list(csv.DictReader(stream)))}
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise TrainingError(f"{file} cannot be read ({error}): start the run anew with 'duet-train fit'") from error
+        raise TrainingError(f"{file} cannot be read ({error}): remove it, and see yourself that pictures are new") from error
 
 
 def refuse_seen(seen: Mapping[str, str], samples: Sequence[Sample]) -> None:
@@ -47,6 +51,8 @@ def refuse_seen(seen: Mapping[str, str], samples: Sequence[Sample]) -> None:
 
     Raises TrainingError where they are more than a tenth of the good or of the anomalous ones.
     """
+    if not seen:
+        return
     for label, kind in ((GOOD, "good"), (ANOMALOUS, "anomalous")):
         own = [sample for sample in samples if sample.label == label]
         known = [(sample.name, seen[key]) for sample in own if (key := digest(sample)) in seen]

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training.data import Sample, digest
@@ -13,7 +14,7 @@ from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.run_folder import RunFolder
 from training.scorers import RunScorer
-from training.seen_pictures import read_seen, refuse_seen
+from training.seen_pictures import read_seen, refuse_seen, write_seen
 
 MakeSamples = Callable[[int, int], list[Sample]]
 
@@ -61,3 +62,10 @@ def test_a_run_without_the_list_is_measured_with_a_warning(tmp_path: Path, caplo
     (tmp_path / "pictures.csv").write_text("name\n1\n")
     with pytest.raises(TrainingError, match=r"pictures\.csv cannot be read"):
         read_seen(tmp_path / "pictures.csv")
+
+
+def test_a_picture_of_several_parts_counts_as_learned_and_a_name_need_not_be_text(tmp_path: Path) -> None:
+    """A run of folds learns from every picture, and calibrates on it too."""
+    sample = Sample("Pr\udcfcfung.png", np.zeros((2, 2), np.uint8), 0, "stripes")
+    write_seen(tmp_path / "pictures.csv", {"training": [sample], "held out": [sample]})
+    assert read_seen(tmp_path / "pictures.csv") == {digest(sample): "training"}

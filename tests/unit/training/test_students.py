@@ -165,14 +165,13 @@ def test_linear_attention_of_dead_keys_gives_no_nan() -> None:
     assert x.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_linear_attention_sums_in_float32_under_autocast(precision: torch.dtype) -> None:
+def test_linear_attention_sums_in_float32_under_autocast() -> None:
     """Over a thousand tokens: half precision has no room for such sums, and nothing would tell."""
     attention = LinearAttention(64, 1)
     with torch.no_grad():
         attention.qkv.bias[:128] = 30.0  # a head's sum of products of queries and keys is above 65,504
     tokens = torch.randn(1, 1029, 64, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad(), torch.autocast("cpu", precision):
+    with torch.no_grad(), torch.autocast("cpu", torch.float16):
         found = attention(tokens).float()
     with torch.no_grad():
         expected = attention(tokens)

@@ -182,3 +182,14 @@ def test_hard_mining_comes_in_step_by_step(tmp_path: Path, new_run: NewRun, monk
     for step in range(5):
         trainer.train_on(batches[step])
     assert shares == pytest.approx([0, 0.3, 0.6, 0.9, 0.9])
+
+
+def test_a_device_without_room_is_told_of_with_the_remedy(
+    tmp_path: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "train_on", full)
+    with pytest.raises(TrainingError, match=r"too little memory for 4 pictures at once; raise --accumulate"):
+        fit(new_run(tmp_path))
