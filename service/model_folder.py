@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from .errors import ModelRefusedError, UnknownModelError
 from .model_format import MODEL_FILE, versions
 
 Stamp = tuple[tuple[int, int, int], ...]
+T = TypeVar("T")
 
 
 class ModelFolder:
-    """What a model repository holds, read anew each time. Names from outside are only ever compared with what is there."""
+    """What a model repository holds, read anew each time. Names from outside are only ever compared with what is there.
+
+    Its methods block for as long as the disk does, and a network share may hang for ever: the event loop asks by `read`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
+        self.reading = 0  # reads that have not ended
+
+    async def read(self, question: Callable[[ModelFolder], T]) -> T:
+        """Ask on a thread, one question after the other; a cancelled one that has not begun is never asked."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._counted, question)
+
+    def close(self) -> None:
+        """Take no more questions, and do not wait for one whose answer hangs."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def names(self) -> list[str]:
         """Models with at least one version, sorted; none if there is no folder."""
@@ -25,6 +43,11 @@ class ModelFolder:
     def versions(self, name: str) -> list[int]:
         """Versions of a model, ascending; none for a name that is not there."""
         return versions(self._path, name) if name in self.names() else []
+
+    def newest(self) -> dict[str, tuple[int, int]]:
+        """Each model's highest version, and its bytes."""
+        highest = {name: self.versions(name)[-1] for name in self.names()}
+        return {name: (version, self.size(name, version)) for name, version in highest.items()}
 
     def file(self, name: str, version: int) -> Path:
         """The model file of a version."""
@@ -57,6 +80,13 @@ class ModelFolder:
             described = f"model '{name}'" if version is None else f"version '{version}' of model '{name}'"
             raise UnknownModelError(f"{described} is not in {self._path}: export it there as NAME/VERSION/{MODEL_FILE}")
         return stored[-1] if version is None else int(version)
+
+    def _counted(self, question: Callable[[ModelFolder], T]) -> T:
+        self.reading += 1
+        try:
+            return question(self)
+        finally:
+            self.reading -= 1
 
     def _parts(self, name: str, version: int) -> list[Path]:
         return sorted(self.file(name, version).parent.glob(MODEL_FILE + "*"))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import structlog
 
-from .errors import ModelRefusedError, NoModelError, UnknownModelError
+from .errors import DeadlineError, ModelRefusedError, NoModelError, UnknownModelError
 from .loaded_model import LoadedModel, open_model
 from .memory import give_back_holes
 from .metrics import Metrics
@@ -74,8 +74,18 @@ class Repository:
 
     @property
     def ready(self) -> bool:
-        """Whether the start is over, something is served, and every loaded model has an engine that answers."""
-        return self._started and bool(self._served) and all(model.batcher.fault is None for model in self._in_memory())
+        """Whether the start is over and something is served."""
+        return self._started and bool(self._served)
+
+    @property
+    def fault(self) -> str | None:
+        """Why a loaded model has no engine that answers; None while each has one."""
+        return next((fault for model in self._in_memory() if (fault := model.batcher.fault)), None)
+
+    @property
+    def reading(self) -> int:
+        """Threads that read the models' folder."""
+        return self._folder.reading
 
     @property
     def default(self) -> str | None:
@@ -88,10 +98,12 @@ class Repository:
         Raises ModelRefusedError if the default one cannot be loaded, without which there is nothing to serve; the failure of
         another is logged and counted. What exceeds DUET_MAX_MODELS_MB is loaded on demand.
         """
-        self._default = default = self._folder.default(self._settings.default_model)
-        for name in (default, *(name for name in self._folder.names() if name != default)):
-            key = (name, self._folder.versions(name)[-1])
-            if name != default and self._limit and self._bytes_in_memory() + self._folder.size(*key) > self._limit:
+        self._default = default = await self._folder.read(lambda folder: folder.default(self._settings.default_model))
+        newest = await self._folder.read(ModelFolder.newest)
+        for name in (default, *(name for name in newest if name != default)):
+            version, size = newest[name]
+            key = (name, version)
+            if name != default and self._limit and self._bytes_in_memory() + size > self._limit:
                 self._served[key] = Served(None, time.monotonic())
                 continue
             try:
@@ -142,18 +154,20 @@ class Repository:
         one stays. The change is made whole even if the caller is cancelled meanwhile.
         Raises UnknownModelError for what is not on disk, and ModelRefusedError.
         """
-        await self._change(self._load((name, self._folder.find(name, version)), alone=version is None))
+        await self._change(self._find_and_load(name, version))
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Serve a version, or all of a model, no more; requests that use it are answered first. Raises UnknownModelError."""
         await self._change(self._unload(name, version))
 
-    def index(self) -> list[StoredModel]:
-        """Every model of the repository, by name."""
-        return [
-            StoredModel(name, tuple(self._stored((name, version)) for version in self._folder.versions(name)))
-            for name in self._folder.names()
-        ]
+    async def index(self) -> list[StoredModel]:
+        """Every model of the repository, by name; raises DeadlineError where the folder does not answer."""
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+                found = await self._folder.read(lambda folder: {name: folder.versions(name) for name in folder.names()})
+        except TimeoutError as error:
+            raise DeadlineError(f"{self._settings.models} does not answer: look after the disk or the network share") from error
+        return [StoredModel(name, tuple(self._stored((name, number)) for number in numbers)) for name, numbers in found.items()]
 
     async def close(self) -> None:
         """Compute what has been admitted, then unload every model."""
@@ -161,6 +175,7 @@ class Repository:
             await asyncio.wait(self._changes)
         for key in list(self._served):
             await self._withdraw(key)
+        self._folder.close()
 
     def _find(self, name: str | None, version: str | None) -> Key:
         if not self._served:
@@ -175,6 +190,10 @@ class Repository:
             others = ", ".join(map(str, found))
             raise UnknownModelError(f"version '{version}' of model '{wanted}' is not served, but {others} is")
         return wanted, int(version)
+
+    async def _find_and_load(self, name: str, version: str | None) -> None:
+        found = await self._folder.read(lambda folder: folder.find(name, version))
+        await self._load((name, found), alone=version is None)
 
     async def _load(self, key: Key, *, alone: bool) -> None:
         async with self._changing:
@@ -193,7 +212,7 @@ class Repository:
             if served is None or served.loaded is not None:  # somebody else was faster
                 return
             failure = self._failures.get(key)
-            if failure is not None and failure[0] == self._folder.stamp(*key):
+            if failure is not None and failure[0] == await self._folder.read(lambda folder: folder.stamp(*key)):
                 raise NoModelError(f"model '{key[0]}' cannot be loaded again: {failure[1]}")
             try:
                 served.loaded = await self._read(key)
@@ -211,9 +230,8 @@ class Repository:
 
     async def _read(self, key: Key) -> LoadedModel:
         """Load, check and warm a file, with room made for it; counts a failure, and remembers why."""
-        stamp = self._folder.stamp(*key)
+        stamp, size = await self._folder.read(lambda folder: (folder.stamp(*key), folder.size(*key)))
         try:
-            size = self._folder.size(*key)
             await self._make_room(key, size)
             file, version = self._folder.file(*key), str(key[1])
             loaded = await asyncio.to_thread(open_model, key[0], version, file, size, self._settings, self._metrics)

@@ -44,8 +44,15 @@ class Runtime:
         """Why it is not ready; None while it is."""
         if self.draining:
             return DrainingError("the service is shutting down")
-        if not self.repository.ready:
-            return NoModelError("a model is still loading, or its engine has stopped: see GET /models and the service's log")
+        if self.defect is None and not self.repository.ready:
+            return NoModelError("no model is loaded, or one is still loading: see GET /models and the service's log")
+        return self.defect
+
+    @property
+    def defect(self) -> ServiceError | None:
+        """What a restart mends, and nothing else if it lasts; None while there is no such thing."""
+        if fault := self.repository.fault:
+            return NoModelError(fault)
         if self.pictures.stuck:
             return NoModelError("every thread for pictures is stuck: restart the service, and raise DUET_DECODE_THREADS")
         return None
@@ -54,7 +61,8 @@ class Runtime:
     def left_behind(self) -> int:
         """Threads that still work, once all is closed: for requests that have been answered long since."""
         archiving = self.archive.busy if self.archive else 0
-        return archiving + self.pictures.busy + sum(thread.name == ENGINE_THREAD for thread in threading.enumerate())
+        engines = sum(thread.name == ENGINE_THREAD for thread in threading.enumerate())
+        return archiving + self.repository.reading + self.pictures.busy + engines
 
     async def close(self) -> None:
         """Unload the models, end the threads and send the last traces."""

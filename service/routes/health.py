@@ -12,9 +12,11 @@ from ..schemas import Health
 router = APIRouter(tags=["health"])
 
 
-@router.get("/health/live", summary="Whether the process runs")
-async def live() -> Health:
-    """Always 200 while the process answers at all."""
+@router.get("/health/live", summary="Whether the process is of use", responses=problem_responses(503))
+async def live(request: Request) -> Health:
+    """503 where engines or threads have stopped or hang, which a restart mends: for whoever restarts, once it has lasted."""
+    if defect := runtime_of(request).defect:
+        raise defect
     return Health(status="live")
 
 

@@ -39,9 +39,10 @@ async def server_metadata() -> ServerMetadata:
     return ServerMetadata(version=installed_version("duet"), extensions=_EXTENSIONS)
 
 
-@health_router.get("/live", summary="Whether the process runs")
-async def live() -> Live:
-    """Always 200 while the process answers at all."""
+@health_router.get("/live", summary="Whether the process is of use", responses=protocol_errors(503))
+async def live(request: Request) -> Live:
+    """As `GET /health/live`."""
+    await health.live(request)
     return Live()
 
 
@@ -108,7 +109,7 @@ async def index(request: Request) -> list[IndexEntry]:
     async with begin(request, None).within_deadline():
         body = await read_body(request, runtime.settings.max_bytes)
     asked = await runtime.pictures.run(lambda: parse_json(IndexRequest, body or b"{}"))
-    entries = [entry for stored in runtime.repository.index() for entry in _entries(stored)]
+    entries = [entry for stored in await runtime.repository.index() for entry in _entries(stored)]
     return [entry for entry in entries if entry.state == "READY" or not asked.ready]
 
 

@@ -12,7 +12,7 @@ from ..schemas import ImageSize, LoadedVersion, ModelEntry, ModelList, VersionEn
 router = APIRouter(tags=["models"])
 
 
-@router.get("/models", summary="Models of the repository", responses=problem_responses(401))
+@router.get("/models", summary="Models of the repository", responses=problem_responses(401, 504))
 async def models(request: Request) -> ModelList:
     """Every model on disk with its versions, and what the loaded ones say of themselves."""
     repository = runtime_of(request).repository
@@ -31,7 +31,7 @@ async def models(request: Request) -> ModelList:
                     for stored in model.versions
                 ],
             )
-            for model in repository.index()
+            for model in await repository.index()
         ]
     )
 

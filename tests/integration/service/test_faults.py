@@ -126,13 +126,14 @@ def test_engine_that_is_stuck(models: Path, tmp_path: Path) -> None:
         stick_the_engine(service)
         service.wait_for_metric(0, "duet_model_ready")
         assert service.metric("duet_model_engines_lost") == 1
-        stuck = service.client.get("/health/ready")
-        assert stuck.status_code == 503
+        for path in ("/health/ready", "/health/live", "/v2/health/live"):
+            assert service.client.get(path).status_code == 503
         refused = post(service, encode(grey()))
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:duet:problem:no-model")
         assert "restart the service" in refused.json()["detail"]
         assert service.client.get("/models").json()["models"][0]["versions"][0]["state"] == "failed"
         service.wait_until_ready()
+        assert service.client.get("/health/live").status_code == 200
         wait_until_answered(service)
         assert service.metric("duet_model_engines_lost") == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from service.errors import ModelRefusedError, NoModelError, UnknownModelError
+from service.errors import DeadlineError, ModelRefusedError, NoModelError, UnknownModelError
 from service.loaded_model import LoadedModel
 from service.metrics import Metrics
+from service.model_folder import ModelFolder
 from service.repository import Repository
 from service.settings import Settings
 from tests.pictures import grey, spotted
@@ -50,8 +52,8 @@ async def joint_score(model: LoadedModel) -> float:
         return float((await model.batcher.compute(entry, spotted())).outputs["joint_score"])
 
 
-def states(repository: Repository) -> dict[str, str]:
-    return {f"{model.name}/{v.version}": v.state for model in repository.index() for v in model.versions}
+async def states(repository: Repository) -> dict[str, str]:
+    return {f"{model.name}/{v.version}": v.state for model in await repository.index() for v in model.versions}
 
 
 async def answering(repository: Repository, name: str | None = None, version: str | None = None) -> str:
@@ -78,7 +80,7 @@ async def test_the_highest_version_of_every_model_answers_and_the_first_model_by
     assert repository.ready
     assert await answering(repository) == await answering(repository, "a", "10") == "a/10"
     assert await answering(repository, "b") == "b/1"
-    assert states(repository) == {"a/2": "not_loaded", "a/10": "ready", "b/1": "ready"}
+    assert await states(repository) == {"a/2": "not_loaded", "a/10": "ready", "b/1": "ready"}
 
 
 async def test_configured_default(tmp_path: Path, repository_of: Open) -> None:
@@ -109,6 +111,23 @@ async def test_only_what_is_in_the_folder_can_be_loaded(
     repository = await repository_of(models=tmp_path / "models")
     with pytest.raises(UnknownModelError, match="is not in"):
         await repository.load(name, version)
+
+
+async def test_a_folder_that_hangs_stops_nobody(tmp_path: Path, repository_of: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a network share does whose server is gone: only who asks what lies there has to wait, and not for ever."""
+    write_tiny_model(tmp_path)
+    repository = await repository_of(request_timeout_ms=100)
+    back = threading.Event()
+    whole = ModelFolder.names
+    monkeypatch.setattr(ModelFolder, "names", lambda folder: whole(folder) if back.wait(60) else [])
+    asked = asyncio.create_task(repository.index())
+    assert await answering(repository) == "tiny/1"
+    with pytest.raises(DeadlineError, match="does not answer"):
+        await asked
+    assert repository.reading == 1
+    back.set()
+    assert await states(repository) == {"tiny/1": "ready"}
+    assert repository.reading == 0
 
 
 async def test_nothing_answers_before_the_start(tmp_path: Path, metrics: Metrics) -> None:
@@ -144,8 +163,8 @@ async def test_a_broken_default_ends_the_start_and_a_broken_other_does_not(
     write_tiny_model(tmp_path, "whole")
     repository = await repository_of(default_model="whole")
     assert repository.ready
-    assert states(repository) == {"broken/1": "failed", "whole/1": "ready"}
-    assert "cannot be loaded" in (repository.index()[0].versions[0].reason or "")
+    assert await states(repository) == {"broken/1": "failed", "whole/1": "ready"}
+    assert "cannot be loaded" in ((await repository.index())[0].versions[0].reason or "")
 
 
 async def test_a_new_version_takes_over_and_what_has_begun_ends_on_the_old_one(
@@ -162,7 +181,7 @@ async def test_a_new_version_takes_over_and_what_has_begun_ends_on_the_old_one(
         assert await joint_score(old) > 1
     await loading
     assert old.batcher.fault is not None
-    assert states(repository) == {"tiny/1": "not_loaded", "tiny/2": "ready"}
+    assert await states(repository) == {"tiny/1": "not_loaded", "tiny/2": "ready"}
     assert (ready_gauge(metrics, "tiny", "1"), ready_gauge(metrics, "tiny", "2")) == (None, 1)
 
 
@@ -229,7 +248,7 @@ async def test_a_refused_file_leaves_the_old_one_serving(
     assert await answering(repository) == "tiny/1"
     assert repository.ready
     assert failures(metrics, "tiny", str(version)) == 1
-    assert repository.index()[0].versions[version - 1].reason
+    assert (await repository.index())[0].versions[version - 1].reason
 
 
 async def test_loading_the_same_version_reads_its_file_anew(tmp_path: Path, metrics: Metrics, repository_of: Open) -> None:
@@ -252,13 +271,13 @@ async def test_the_least_recently_used_is_put_out_of_memory_and_comes_back_on_de
     for name in ("a", "b", "c"):
         write_tiny_model(tmp_path, name)
     repository = await repository_of(max_models_mb=1)  # one of them fits
-    assert states(repository) == {"a/1": "ready", "b/1": "on_demand", "c/1": "on_demand"}
+    assert await states(repository) == {"a/1": "ready", "b/1": "on_demand", "c/1": "on_demand"}
     assert await answering(repository, "b") == "b/1"
-    assert states(repository) == {"a/1": "on_demand", "b/1": "ready", "c/1": "on_demand"}
+    assert await states(repository) == {"a/1": "on_demand", "b/1": "ready", "c/1": "on_demand"}
     assert (ready_gauge(metrics, "a"), ready_gauge(metrics, "b")) == (None, 1)
     assert repository.ready
     assert await asyncio.gather(*[answering(repository, name) for name in "abcabcc"]) == [f"{n}/1" for n in "abcabcc"]
-    assert sum(state == "ready" for state in states(repository).values()) == 1
+    assert sum(state == "ready" for state in (await states(repository)).values()) == 1
 
 
 async def test_least_recently_used_not_first_loaded(tmp_path: Path, repository_of: Open) -> None:
@@ -271,7 +290,7 @@ async def test_least_recently_used_not_first_loaded(tmp_path: Path, repository_o
     for name in ("a", "b", "a"):
         await answering(repository, name)
     await answering(repository, "c")
-    assert states(repository) == {"a/1": "ready", "b/1": "on_demand", "c/1": "ready"}
+    assert await states(repository) == {"a/1": "ready", "b/1": "on_demand", "c/1": "ready"}
 
 
 async def test_a_model_in_use_is_waited_for_before_another_takes_its_room(tmp_path: Path, repository_of: Open) -> None:
@@ -305,7 +324,7 @@ async def test_what_cannot_be_loaded_again_is_not_tried_until_its_file_changes(
         with pytest.raises(NoModelError, match="'b' cannot be loaded again"):
             await answering(repository, "b")
     assert failures(metrics, "b") == 1
-    assert states(repository)["b/1"] == "failed"
+    assert (await states(repository))["b/1"] == "failed"
     write_tiny_model(tmp_path, "b")
     assert await answering(repository, "b") == "b/1"
 
@@ -320,7 +339,7 @@ async def test_a_change_is_made_whole_though_its_caller_leaves(tmp_path: Path, r
     with pytest.raises(asyncio.CancelledError):
         await loading
     await repository.load("tiny", "2")  # waits for its turn
-    assert states(repository) == {"tiny/1": "not_loaded", "tiny/2": "ready"}
+    assert await states(repository) == {"tiny/1": "not_loaded", "tiny/2": "ready"}
 
 
 async def test_a_file_that_is_written_while_it_is_read_is_refused(
