@@ -11,7 +11,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Closes a connection whose client is slow to begin a request, sends no end of header, or does not read its answer.
+    """Closes a connection whose client is slow to begin a request, sends no end of header, or barely reads its answer.
 
     The time of a request runs from the connection, and later from its first byte, to the end of its header; what remains of a
     body that was answered early counts to it, from the answer. A body that is being waited for is under its
@@ -19,6 +19,7 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     patience = 10.0  # seconds
+    least_read = 64 * 1024  # bytes of an answer, in each stretch of that: an answer held for longer is memory held for nobody
     max_header_bytes = 64 * 1024  # give or take what one read brings
     _timer: asyncio.TimerHandle | None = None
     _reading_timer: asyncio.TimerHandle | None = None
@@ -62,7 +63,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._start_timer()
 
     def pause_writing(self) -> None:
-        """From here on the client has to read something of its answer in each stretch of time."""
+        """From here on the client has to read some of its answer in each stretch of time."""
         super().pause_writing()
         self._watch_reading()
 
@@ -97,8 +98,9 @@ class HttpProtocol(HttpToolsProtocol):
             self._reading_timer = None
 
     def _check_reading(self, unread_before: int) -> None:
-        if self.transport.get_write_buffer_size() < unread_before:
+        unread = self.transport.get_write_buffer_size()
+        if unread == 0 or unread_before - unread >= self.least_read:
             self._watch_reading()
         else:
-            log.info("connection cut: its client reads nothing", address=self.client and self.client[0])
+            log.info("connection cut: its client reads nothing, or too slowly", address=self.client and self.client[0])
             self.transport.abort()
