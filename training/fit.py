@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 import torch
+from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -79,14 +80,27 @@ def fit(run: RunFolder) -> bool:
 
     Then those of its folds, if it has any. Ctrl-C or SIGTERM ends it after the step in progress, with a checkpoint. On the CPU
     a resumed run equals an unbroken one. Processes that torchrun started train together.
+
+    Raises TrainingError where another process trains the run.
     """
-    with processes().main_process_first():
-        folds = fold_runs(run)
-    for part in (run, *folds):
-        if not _train(part):
-            return False
-        _whiten(part)
-    return True
+    with _alone(run) if processes().is_main_process else nullcontext():
+        with processes().main_process_first():
+            folds = fold_runs(run)
+        for part in (run, *folds):
+            if not _train(part):
+                return False
+            _whiten(part)
+        return True
+
+
+@contextmanager
+def _alone(run: RunFolder) -> Iterator[None]:
+    """Keep others out, who would write the same checkpoint; the system lets go for a process that is killed."""
+    try:
+        with FileLock(run.path / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise TrainingError(f"{run.path}: another process trains this run; wait for it, or stop it") from None
 
 
 def _whiten(run: RunFolder) -> None:

@@ -163,7 +163,7 @@ def test_ctrl_c_in_a_terminal_leaves_a_run_that_goes_on(
     losses = trainer.train_on(batches_of(trainer)[step])
     assert trainer.step == step + 1
     assert all(np.isfinite(value) for value in losses.values())
-    assert not list((tmp_path / "run").glob(".*"))
+    assert not list((tmp_path / "run").glob(".*.part"))
 
 
 def _read(terminal: int) -> bytes:
@@ -222,3 +222,20 @@ def test_pictures_lie_by_class_in_the_order_of_the_normal_classes(
     stored = [run.training()[index].tobytes() for index in range(9)]
     expected = [sample for name in "ba" for sample in mixed if sample.category == name]
     assert stored == [resize_square(sample.pixels(), 56).tobytes() for sample in expected]
+
+
+def test_two_processes_never_train_one_run(tmp_path: Path, new_run: NewRun) -> None:
+    """They would write one checkpoint in turns. One that was killed keeps nobody out."""
+    run = new_run(tmp_path, steps=1)
+    holding = (
+        "import sys, time; from pathlib import Path\n"
+        "from training.fit import _alone; from training.run_folder import RunFolder\n"
+        "with _alone(RunFolder(Path(sys.argv[1]))): print('held', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", holding, run.path], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(TrainingError, match="another process trains this run"):
+            fit(run)
+        other.kill()
+    assert fit(run)
