@@ -155,7 +155,7 @@ def test_int8_is_calibrated_on_its_own_scores(
     [
         ("fp16", "HALF_TOLERANCE", 5e-3, r"in fp16 differs from float32 by .*--precision fp32"),
         ("fp16", "RANKING_KEPT", 1.1, r"fp16 ranks the held-out pictures otherwise"),
-        ("int8", "AUROC_LOST", 3e-3, r"int8 tells good held-out pictures from spoilt ones with an AUROC of .*--precision fp32"),
+        ("int8", "AUROC_LOST", 5e-3, r"int8 tells good held-out pictures from spoilt ones with an AUROC of .*--precision fp32"),
     ],
 )
 def test_what_loses_too_much_is_not_written(
