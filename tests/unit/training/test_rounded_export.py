@@ -127,7 +127,7 @@ def test_int8_is_whitened_anew(
     whitened = rounded_export.scores(rounded("int8"), training, 8)["semantic_score"].mean()
     monkeypatch.setattr(rounded_export, "whiten_anew", lambda *_: None)
     magnified = rounded_export.scores(rounded("int8"), training, 8)["semantic_score"].mean()
-    assert whitened < 2 * reference
+    assert whitened < 4 * reference  # of the covariance, half is the float32 graph's
     assert magnified > 2 * whitened
 
 
