@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from .buffers import Buffers, Outputs
+from .cores import usable_cores
 from .images import Pixels
 from .model_format import INPUT, ModelFormatError, ModelMetadata, output_shape, parse_metadata
 from .providers import GPU, EngineError, EngineOptions, open_session
 from .session import Session, TensorType
+from .settings import LARGEST_BATCH
 
 
 class Engine:
@@ -38,9 +40,11 @@ class Engine:
             raise ModelFormatError(f"{path}: was written to while it was read: write beside it, then rename, and load it again")
         self.provider = self._session.provider
         self.metadata = parse_metadata(self._session.properties, path)
-        tiles = self.metadata.tiles
+        # on a CPU a batch takes as long as its pictures: more than keep the cores busy would only wait for each other
+        best = min(LARGEST_BATCH, max(2, usable_cores())) if self._session.any_size else LARGEST_BATCH
+        largest, tiles = options.max_batch_size or best, self.metadata.tiles
         # a batch costs its tiles, not its pictures
-        self.buckets = buckets(options.max_batch_size if tiles is None else max(1, options.max_batch_size // tiles.count))
+        self.buckets = buckets(largest if tiles is None else max(1, largest // tiles.count))
         _check_tensors(self._session, self.metadata, path)
         self._buffers: dict[int, Buffers] = {}
 

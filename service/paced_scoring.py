@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from .errors import QueueFullError
-from .settings import Settings
+from .settings import LARGEST_BATCH, Settings
 
 T = TypeVar("T")
 
 
 def pace(settings: Settings) -> int:
     """Pictures of one request on their way at once: two full batches, but never more than half of the queue."""
-    return max(1, min(2 * settings.max_batch_size, settings.max_queue // 2))
+    return max(1, min(2 * (settings.max_batch_size or LARGEST_BATCH), settings.max_queue // 2))
 
 
 async def score_paced(

@@ -34,7 +34,7 @@ class EngineOptions:
     cuda_graphs: bool = False
     tensorrt_cache: Path | None = None
     intra_op_threads: int = 0
-    max_batch_size: int = 8
+    max_batch_size: int | None = None
 
 
 def open_session(path: Path, options: EngineOptions, device_id: int) -> Session:

@@ -13,6 +13,7 @@ from .api_keys import ApiKey, parse_api_keys
 from .cores import usable_cores
 
 PREFIX = "DUET_"
+LARGEST_BATCH = 8  # unless DUET_MAX_BATCH_SIZE says otherwise
 _SECRET = {"DUET_API_KEYS"}  # a typing error there may show what nobody should read
 Provider = Literal["tensorrt", "cuda", "openvino-bf16", "openvino", "cpu"]
 
@@ -51,7 +52,9 @@ class Settings(BaseSettings):
         ge=0,
         description="models in memory at most, by the size of their files; beyond it they load on demand; 0 is no limit",
     )
-    max_batch_size: int = Field(8, ge=1, le=1024, description="images computed together at most")
+    max_batch_size: int | None = Field(
+        None, ge=1, le=1024, description=f"images computed together at most; {LARGEST_BATCH}, or on a CPU its cores, if absent"
+    )
     max_batch_delay_ms: float = Field(0.0, ge=0, le=10_000, description="how long a free engine waits for a fuller batch")
     max_queue: int = Field(64, ge=1, description="images being decoded or waiting for the engine at most")
     request_timeout_ms: int = Field(30_000, ge=1, description="deadline of a request that sets none, and the longest allowed")

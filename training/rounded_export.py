@@ -65,8 +65,8 @@ def round_to_half(file: Path, run: RunFolder) -> None:
 def quantise(file: Path, run: RunFolder, outcome: RunCalibration) -> RunCalibration:
     """Rewrite the float32 file with linear layers in int8, whiten its residuals anew, and calibrate it on its own scores.
 
-    Raises TrainingError where it tells good pictures from spoilt ones worse than before, by more than half a point of AUROC, and
-    for a run of folds, which has set no pictures apart.
+    Raises TrainingError where it tells good pictures from spoilt ones worse than before, by more than half a point of AUROC,
+    and for a run of folds, which has set no pictures apart.
     """
     if run.description().settings.folds:
         raise TrainingError(

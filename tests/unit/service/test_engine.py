@@ -78,6 +78,14 @@ def test_buckets(largest: int, expected: tuple[int, ...]) -> None:
     assert buckets(largest) == expected
 
 
+@pytest.mark.parametrize(("cores", "asked", "found"), [(1, None, 2), (2, None, 2), (4, None, 4), (64, None, 8), (2, 16, 16)])
+def test_a_batch_on_a_cpu_holds_what_its_cores_can_do_at_once_unless_told_otherwise(
+    path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, asked: int | None, found: int
+) -> None:
+    monkeypatch.setattr("service.engine.usable_cores", lambda: cores)
+    assert Engine(path, EngineOptions(max_batch_size=asked)).max_batch_size == found
+
+
 def test_identity_and_provider(path: Path) -> None:
     engine = Engine(path, EngineOptions())
     assert engine.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -109,7 +109,7 @@ def test_every_gpu_has_an_engine(path: Path, monkeypatch: pytest.MonkeyPatch) ->
     asked = pretend_devices(monkeypatch, {0: "cuda", 2: "cuda"})
     engines = load_engines(path, EngineOptions(providers=CUDA, device_ids=(0, 2)))
     assert asked == [0, 2]
-    assert [engine.provider for engine in engines] == ["cuda", "cuda"]
+    assert [(engine.provider, engine.max_batch_size) for engine in engines] == [("cuda", 8), ("cuda", 8)]
 
 
 def test_the_cpu_has_one_session_however_many_gpus_were_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
