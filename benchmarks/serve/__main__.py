@@ -37,7 +37,10 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     seconds: Annotated[float, typer.Option(min=1, help="Of each load.")] = 5.0,
     connections: Annotated[int, typer.Option(min=1)] = 16,
-    batch: Annotated[int, typer.Option(min=1, help="Batch limit of every server that batches.")] = 8,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Batch limit of all that batch; Duet's own, and 8 for its peers, if absent."),
+    ] = None,
     cuda: Annotated[bool, typer.Option("--cuda", help="Compute on the GPU, all of them.")] = False,
     peers: Annotated[Path, typer.Option(help="Python that has the peers installed.")] = ROOT / ".venv-bench/bin/python",
     output: Annotated[Path, typer.Option(help="Folder for GRAPH.json and GRAPH.png.")] = Path("runs/serve"),

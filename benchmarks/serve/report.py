@@ -41,7 +41,7 @@ class Result:
     """All rounds of one graph. `limits` holds the machine's own limit for each picture in each round, images a second."""
 
     graph: str
-    batch: int
+    batch: int | None  # limit; Duet's own, and 8 for its peers, if None
     cuda: bool
     limits: Sequence[Limit]
     visits: Sequence[Visit]

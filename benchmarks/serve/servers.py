@@ -20,6 +20,7 @@ from .work import BATCH, CUDA, MODEL, PORT
 START_SECONDS, STOP_SECONDS = 180.0, 15.0
 ROOT = Path(__file__).parents[2]
 DUET = "Duet"
+PEERS_BATCH = 8
 MODULES = {"plain FastAPI": "fastapi", "LitServe": "litserve", "mosec": "mosec", "BentoML": "bentoml"}
 _BOUNDARY = "duet-benchmark"
 
@@ -30,10 +31,13 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Setup:
-    """What every server is told: the model file in its repository, the batch limit, and whether to compute on CUDA."""
+    """What every server is told: the model file in its repository, the batch limit, and whether to compute on CUDA.
+
+    Without a batch limit Duet has its own, and the peers have 8.
+    """
 
     model: Path
-    batch: int
+    batch: int | None
     cuda: bool
     peers: Path  # Python of the environment that the peers are installed in
     settings: Mapping[str, str] = field(default_factory=dict)  # more of Duet's own
@@ -43,9 +47,10 @@ class Setup:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DUET_")}
         models = self.model.parents[2]
         kept |= {"DUET_MODELS": str(models), "DUET_DEFAULT_MODEL": self.model.parents[1].name, "DUET_PORT": str(port)}
-        kept |= {"DUET_MAX_BATCH_SIZE": str(self.batch), "DUET_MAX_QUEUE": "1024", "DUET_REQUEST_TIMEOUT_MS": "120000"}
+        kept |= {"DUET_MAX_QUEUE": "1024", "DUET_REQUEST_TIMEOUT_MS": "120000"}
+        kept |= {"DUET_MAX_BATCH_SIZE": str(self.batch)} if self.batch else {}
         kept |= {"DUET_PROVIDERS": "cuda,cpu" if self.cuda else "cpu", "DUET_REQUIRE_CUDA": str(self.cuda).lower()}
-        kept |= {MODEL: str(self.model), PORT: str(port), BATCH: str(self.batch), CUDA: str(int(self.cuda))}
+        kept |= {MODEL: str(self.model), PORT: str(port), BATCH: str(self.batch or PEERS_BATCH), CUDA: str(int(self.cuda))}
         return kept | {"PYTHONPATH": str(ROOT)} | dict(self.settings)
 
 
