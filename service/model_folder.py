@@ -70,7 +70,10 @@ class ModelFolder:
             others = ", ".join(names) or "none at all"
             raise ModelRefusedError(f"{self._path}: holds no model '{wanted}' (DUET_DEFAULT_MODEL), but {others}")
         if not names:
-            raise ModelRefusedError(f"{self._path}: holds no model: export one with duet-train, or set DUET_MODELS")
+            raise ModelRefusedError(
+                f"{self._path}: holds no model at NAME/NUMBER/{MODEL_FILE}{self._astray()}: export one with duet-train, or set "
+                "DUET_MODELS"
+            )
         return wanted or names[0]
 
     def find(self, name: str, version: str | None) -> int:
@@ -80,6 +83,11 @@ class ModelFolder:
             described = f"model '{name}'" if version is None else f"version '{version}' of model '{name}'"
             raise UnknownModelError(f"{described} is not in {self._path}: export it there as NAME/VERSION/{MODEL_FILE}")
         return stored[-1] if version is None else int(version)
+
+    def _astray(self) -> str:
+        """A model file that lies elsewhere, such as in a version called `v1`."""
+        found = (path for depth in range(4) for path in sorted(self._path.glob("*/" * depth + "*.onnx")))
+        return next((f", but {path.relative_to(self._path)}" for path in found), "")
 
     def _counted(self, question: Callable[[ModelFolder], T]) -> T:
         self.reading += 1

@@ -138,7 +138,13 @@ async def test_nothing_answers_before_the_start(tmp_path: Path, metrics: Metrics
 
 
 async def test_empty_repository(repository_of: Open) -> None:
-    with pytest.raises(ModelRefusedError, match="holds no model"):
+    with pytest.raises(ModelRefusedError, match=r"holds no model at NAME/NUMBER/model\.onnx: export one"):
+        await repository_of()
+
+
+async def test_a_version_that_is_no_number_is_named(tmp_path: Path, repository_of: Open) -> None:
+    write_tiny_model(tmp_path).parent.rename(tmp_path / "tiny" / "v1")
+    with pytest.raises(ModelRefusedError, match=r"NAME/NUMBER/model\.onnx, but tiny/v1/model\.onnx: export one"):
         await repository_of()
 
 
