@@ -104,9 +104,10 @@ def test_decode_thread_that_is_stuck(models: Path, tmp_path: Path) -> None:
         assert answer.status_code == 504
         assert "decode" in answer.json()["detail"]
         assert service.metric("duet_queue_depth") == 0
-        stuck = service.client.get("/health/ready")
-        assert stuck.status_code == 503
-        assert "DUET_DECODE_THREADS" in stuck.json()["detail"]
+        for path in ("/health/ready", "/health/live"):
+            stuck = service.client.get(path)
+            assert stuck.status_code == 503
+            assert "DUET_DECODE_THREADS" in stuck.json()["detail"]
         service.wait_until_ready()
         wait_until_answered(service)
 
