@@ -34,7 +34,7 @@ from training.scorers import RunScorer
 from training.start import start_run
 from training.teacher import load_teacher
 
-TIMED_BATCH, TIMED_ROUNDS = 16, 7
+TIMED_BATCH, TIMED_ROUNDS = 4, 25
 
 
 def variants(depth: int) -> dict[str, dict[str, Any]]:
@@ -88,19 +88,20 @@ def main(
         labels = np.array([sample.label for sample in test])
         figures["raw_sum"] = image_auroc(outputs["local_score"] + outputs["semantic_score"], labels)
         write_text(file, json.dumps(figures, indent=2))
-    rates = images_per_second(runs)
+    rates = relative_speed(runs)
     columns = {"local": "image_auroc/local", "semantic": "image_auroc/semantic", "joint": "image_auroc/joint",
                "raw sum": "raw_sum", "pixel": "pixel_auroc/local"}  # fmt: skip
     table = Table("change", *columns, "pictures/s", title=f"{layout}, {len(test)} test pictures, AUROC in per cent")
     for name, run in runs.items():
         figures = json.loads((run.path / "figures.json").read_text(encoding="utf-8"))
         cells = [f"{100 * figures[metric]:.1f}" if metric in figures else "" for metric in columns.values()]
-        table.add_row(name, *cells, f"{rates[name] / rates['as shipped']:.2f} x")
+        table.add_row(name, *cells, f"{rates[name]:.2f} x")
     Console(width=120).print(table)
 
 
-def images_per_second(runs: Mapping[str, RunFolder]) -> dict[str, float]:
-    """Of each run's graph in torch; the runs take turns, so that a busy machine slows all of them down alike."""
+def relative_speed(runs: Mapping[str, RunFolder]) -> dict[str, float]:
+    """Images/s of each run's graph in torch, as a multiple of the first's: the median over turns, in each of which all are
+    timed, so that a busy machine slows all of them down alike."""
     graphs = {name: run.calibrated_graph() for name, run in runs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     pictures = {name: torch.from_numpy(np.resize(run.held_out(), (TIMED_BATCH, *run.held_out().shape[1:])))
@@ -111,7 +112,8 @@ def images_per_second(runs: Mapping[str, RunFolder]) -> dict[str, float]:
                 start = time.perf_counter()
                 graph(pictures[name])
                 seconds[name].append(time.perf_counter() - start)
-    return {name: TIMED_BATCH / median(taken) for name, taken in seconds.items()}
+    first = next(iter(seconds.values()))
+    return {name: median(a / b for a, b in zip(first, taken, strict=True)) for name, taken in seconds.items()}
 
 
 if __name__ == "__main__":
