@@ -87,8 +87,9 @@ def fit(run: RunFolder) -> bool:
         with processes().main_process_first():
             folds = fold_runs(run)
         for part in (run, *folds):
-            if not _train(part):
-                return False
+            with _saying_who_was_killed(part):
+                if not _train(part):
+                    return False
             _whiten(part)
         return True
 
@@ -101,6 +102,20 @@ def _alone(run: RunFolder) -> Iterator[None]:
             yield
     except Timeout:
         raise TrainingError(f"{run.path}: another process trains this run; wait for it, or stop it") from None
+
+
+@contextmanager
+def _saying_who_was_killed(run: RunFolder) -> Iterator[None]:
+    """Batches go through shared memory, of which a container has 64 MB by itself: who writes beyond it is killed."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"{run.path}: a process that prepares batches has been killed, for want of shared or other memory: give the "
+            "container more (docker run --shm-size 2g), then go on with --resume"
+        ) from error
 
 
 def _whiten(run: RunFolder) -> None:

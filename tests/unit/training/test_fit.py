@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pty
 import re
@@ -239,3 +240,17 @@ def test_two_processes_never_train_one_run(tmp_path: Path, new_run: NewRun) -> N
             fit(run)
         other.kill()
     assert fit(run)
+
+
+def test_a_killed_loader_is_told_of(tmp_path: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel kills one that finds no room in /dev/shm."""
+    run, train_on = new_run(tmp_path, steps=200), Trainer.train_on
+
+    def killing(self: Trainer, batch: Batch) -> dict[str, float]:
+        for process in multiprocessing.active_children():
+            process.kill()
+        return train_on(self, batch)
+
+    monkeypatch.setattr(Trainer, "train_on", killing)
+    with pytest.raises(TrainingError, match=r"a process that prepares batches has been killed.*--shm-size"):
+        fit(run)
