@@ -22,7 +22,7 @@ serve: $(VENV)/.project-$(RUNTIME) ## install, then serve the model that ships o
 
 training: $(VENV)/.training-$(RUNTIME) ## install what duet-train needs (torch and more), into the same .venv
 
-# Two processes, each with one thread for torch: twice as fast on two cores, and no louder on more.
+# Two processes, a file of tests in one of them, each with one thread for torch.
 test: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run every test
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations 10 $(PYTEST_ARGS)
 

@@ -10,6 +10,7 @@ checkpoint.pt     both students, optimisers and step
 whitening.pt      of the finished encoder student's residuals
 folds/            the runs of a cross-fitted calibration
 tensorboard/      each branch's loss at every step
+.lock             held by the process that trains the run
 calibration.json  calibration, threshold, alpha and levels of the classes
 """
 

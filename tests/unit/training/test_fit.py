@@ -234,11 +234,13 @@ def test_two_processes_never_train_one_run(tmp_path: Path, new_run: NewRun) -> N
         "with _alone(RunFolder(Path(sys.argv[1]))): print('held', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", holding, run.path], stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(TrainingError, match="another process trains this run"):
-            fit(run)
-        other.kill()
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(TrainingError, match="another process trains this run"):
+                fit(run)
+        finally:
+            other.kill()
     assert fit(run)
 
 
