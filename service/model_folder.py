@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from .errors import ModelRefusedError, UnknownModelError
 from .model_format import MODEL_FILE, versions
+from .worker_pool import WorkerPool
 
 Stamp = tuple[tuple[int, int, int], ...]
 T = TypeVar("T")
@@ -21,18 +20,23 @@ class ModelFolder:
     Its methods block for as long as the disk does, and a network share may hang for ever: the event loop asks by `read`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float) -> None:
+        """`patience` in seconds, as of WorkerPool."""
         self._path = path
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="models")
-        self.reading = 0  # reads that have not ended
+        self._thread = WorkerPool("models", 1, patience)
+
+    @property
+    def reading(self) -> int:
+        """Reads that have begun and not ended."""
+        return self._thread.busy
 
     async def read(self, question: Callable[[ModelFolder], T]) -> T:
         """Ask on a thread, one question after the other; a cancelled one that has not begun is never asked."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._counted, question)
+        return await self._thread.run(lambda: question(self))
 
     def close(self) -> None:
         """Take no more questions, and do not wait for one whose answer hangs."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._thread.close()
 
     def names(self) -> list[str]:
         """Models with at least one version, sorted; none if there is no folder."""
@@ -88,13 +92,6 @@ class ModelFolder:
         """A model file that lies elsewhere, such as in a version called `v1`."""
         found = (path for depth in range(4) for path in sorted(self._path.glob("*/" * depth + "*.onnx")))
         return next((f", but {path.relative_to(self._path)}" for path in found), "")
-
-    def _counted(self, question: Callable[[ModelFolder], T]) -> T:
-        self.reading += 1
-        try:
-            return question(self)
-        finally:
-            self.reading -= 1
 
     def _parts(self, name: str, version: int) -> list[Path]:
         return sorted(self.file(name, version).parent.glob(MODEL_FILE + "*"))

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 
+from .changes import Changes
 from .errors import DeadlineError, ModelRefusedError, NoModelError, UnknownModelError
 from .loaded_model import LoadedModel, open_model
-from .memory import give_back_holes
 from .metrics import Metrics
 from .model_folder import ModelFolder, Stamp
 from .model_format import ModelFormatError
@@ -63,14 +63,15 @@ class Repository:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
-        self._folder = ModelFolder(settings.models)
+        self._patience = settings.request_timeout_ms / 1000
+        self._folder = ModelFolder(settings.models, self._patience)
         self._limit = settings.max_models_mb * 2**20
         self._served: dict[Key, Served] = {}
         self._failures: dict[Key, tuple[Stamp, str]] = {}
         self._default: str | None = settings.default_model
         self._started = False
         self._changing = asyncio.Lock()
-        self._changes: set[asyncio.Task[None]] = set()
+        self._changes = Changes()
 
     @property
     def ready(self) -> bool:
@@ -121,7 +122,7 @@ class Repository:
         """
         while (model := (served := self._served[key := self._find(name, version)]).loaded) is None:
             if served.returning is None or served.returning.done():
-                served.returning = self._start_change(self._load_on_demand(key))
+                served.returning = self._changes.start(self._load_on_demand(key))
             served.waiting += 1
             try:
                 await asyncio.shield(served.returning)
@@ -154,16 +155,16 @@ class Repository:
         one stays. The change is made whole even if the caller is cancelled meanwhile.
         Raises UnknownModelError for what is not on disk, and ModelRefusedError.
         """
-        await self._change(self._find_and_load(name, version))
+        await self._changes.make(self._find_and_load(name, version))
 
     async def unload(self, name: str, version: str | None = None) -> None:
         """Serve a version, or all of a model, no more; requests that use it are answered first. Raises UnknownModelError."""
-        await self._change(self._unload(name, version))
+        await self._changes.make(self._unload(name, version))
 
     async def index(self) -> list[StoredModel]:
         """Every model of the repository, by name; raises DeadlineError where the folder does not answer."""
         try:
-            async with asyncio.timeout(self._settings.request_timeout_ms / 1000):
+            async with asyncio.timeout(self._patience):
                 found = await self._folder.read(lambda folder: {name: folder.versions(name) for name in folder.names()})
         except TimeoutError as error:
             raise DeadlineError(f"{self._settings.models} does not answer: look after the disk or the network share") from error
@@ -171,8 +172,7 @@ class Repository:
 
     async def close(self) -> None:
         """Compute what has been admitted, then unload every model."""
-        while self._changes:
-            await asyncio.wait(self._changes)
+        await self._changes.ended()
         for key in list(self._served):
             await self._withdraw(key)
         self._folder.close()
@@ -292,19 +292,3 @@ class Repository:
         if fault := served.loaded.batcher.fault:
             return StoredVersion(version, "failed", fault, served.loaded)
         return StoredVersion(version, "ready", failure, served.loaded)
-
-    async def _change(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for a change that goes on even if this wait is cancelled."""
-        await asyncio.shield(self._start_change(work))
-
-    def _start_change(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
-        self._changes.add(task)
-        task.add_done_callback(self._forget_change)
-        return task
-
-    def _forget_change(self, task: asyncio.Task[None]) -> None:
-        self._changes.discard(task)
-        asyncio.get_running_loop().run_in_executor(None, give_back_holes)  # only now nothing holds what was unloaded
-        if not task.cancelled():
-            task.exception()  # its caller may be gone; what failed has been logged

@@ -13,11 +13,11 @@ from .batcher import ENGINE_THREAD
 from .errors import DrainingError, NoModelError, ServiceError
 from .feed import Feed
 from .metrics import Metrics
-from .picture_pool import PicturePool
 from .rate_limit import RateLimit
 from .repository import Repository
 from .settings import Settings
 from .upload_budget import UploadBudget
+from .worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     from .tracing import Tracing
@@ -30,7 +30,9 @@ class Runtime:
         self.settings, self.tracing = settings, tracing
         self.metrics = Metrics()
         self.repository = Repository(settings, self.metrics)
-        self.pictures = PicturePool(settings.decode_threads, settings.request_timeout_ms / 1000)
+        # Decodes and heatmaps share it. So a backlog of heatmaps holds the decodes back, these keep their places in the queue,
+        # and a full queue refuses: nothing grows without bound.
+        self.pictures = WorkerPool("pictures", settings.decode_threads, settings.request_timeout_ms / 1000)
         self.uploads = UploadBudget(settings.max_bytes)
         self.rate_limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         self.feed = Feed(self.metrics)

@@ -1,6 +1,6 @@
 """Image and pixel metrics of anomaly detection; higher scores mean more anomalous."""
 
-from .image import average_precision, f1_max, image_auroc
+from .image import auroc_placements, average_precision, f1_max, image_auroc
 from .pixel import aupro, pixel_auroc, pixel_average_precision, pixel_f1_max, saturated_regions, spro
 from .pixel_curve import Computed, PixelCurve, Stack, pixel_curve
 
@@ -9,6 +9,7 @@ __all__ = [
     "PixelCurve",
     "Stack",
     "aupro",
+    "auroc_placements",
     "average_precision",
     "f1_max",
     "image_auroc",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from training.metrics import average_precision, f1_max, image_auroc
+from training.metrics import auroc_placements, average_precision, f1_max, image_auroc
 
 Metric = Callable[..., float]
 
@@ -30,6 +30,29 @@ def test_hand_computed_ranking() -> None:
     assert image_auroc(scores, labels) == pytest.approx(3 / 4)
     assert average_precision(scores, labels) == pytest.approx((1 / 1 + 2 / 3) / 2)
     assert f1_max(scores, labels) == pytest.approx(2 * 2 / (3 + 2))
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=30))
+def test_placements_are_the_auroc_by_pairs(pairs: list[tuple[int, int]]) -> None:
+    good, anomalous = np.array(pairs).T
+    placements = auroc_placements(good, anomalous)
+    assert placements.mean() == pytest.approx(image_auroc([*good, *anomalous], np.repeat([0, 1], len(pairs))))
+
+
+def test_placements_know_how_far_a_difference_errs() -> None:
+    """Two models that see the same pictures, whose defects are faint or clear whichever model looks."""
+    rng = np.random.default_rng(0)
+    differences, errors = [], []
+    for _ in range(400):
+        pictures = rng.normal(size=100)
+        models = [
+            auroc_placements(pictures + noise * rng.normal(size=100), pictures + 1 + noise * rng.normal(size=100))
+            for noise in (0.1, 0.3)
+        ]
+        difference = models[0] - models[1]
+        differences.append(difference.mean())
+        errors.append(2 * difference.std() / 10)
+    assert np.mean(errors) == pytest.approx(np.std(differences), rel=0.1)
 
 
 def test_equal_scores_carry_no_information() -> None:

@@ -1,4 +1,4 @@
-"""The threads for pictures: what is cancelled is not begun, and a pool that is stuck says so."""
+"""Threads for what would block: what is cancelled is not begun, and a pool that is stuck says so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.picture_pool import PicturePool
+from service.worker_pool import WorkerPool
 
 
 @pytest.fixture
@@ -19,13 +19,13 @@ def gate() -> Iterator[threading.Event]:
     gate.set()
 
 
-async def until(condition: object, pool: PicturePool) -> None:
+async def until(condition: object, pool: WorkerPool) -> None:
     while pool.busy != condition:
         await asyncio.sleep(0.001)
 
 
 async def test_work_that_was_cancelled_in_time_is_never_done(gate: threading.Event) -> None:
-    pool = PicturePool(1, patience=60)
+    pool = WorkerPool("test", 1, patience=60)
     done: list[str] = []
     held = asyncio.create_task(pool.run(gate.wait))
     await until(1, pool)
@@ -42,7 +42,7 @@ async def test_work_that_was_cancelled_in_time_is_never_done(gate: threading.Eve
 
 
 async def test_a_pool_is_stuck_once_every_thread_works_for_somebody_who_has_gone(gate: threading.Event) -> None:
-    pool = PicturePool(2, patience=0.01)
+    pool = WorkerPool("test", 2, patience=0.01)
     waits = [asyncio.create_task(pool.run(gate.wait)) for _ in range(2)]
     await until(2, pool)
     await asyncio.sleep(0.02)
@@ -55,7 +55,7 @@ async def test_a_pool_is_stuck_once_every_thread_works_for_somebody_who_has_gone
 
 
 async def test_one_free_thread_is_enough(gate: threading.Event) -> None:
-    pool = PicturePool(2, patience=0.01)
+    pool = WorkerPool("test", 2, patience=0.01)
     wait = asyncio.create_task(pool.run(gate.wait))
     await until(1, pool)
     await asyncio.sleep(0.02)
@@ -66,7 +66,7 @@ async def test_one_free_thread_is_enough(gate: threading.Event) -> None:
 
 
 async def test_an_exception_reaches_who_waits() -> None:
-    pool = PicturePool(1, patience=60)
+    pool = WorkerPool("test", 1, patience=60)
     with pytest.raises(ZeroDivisionError):
         await pool.run(lambda: 1 // 0)
     assert pool.busy == 0

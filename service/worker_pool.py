@@ -1,4 +1,4 @@
-"""The threads that decode pictures and encode heatmaps."""
+"""Threads for what would hold the event loop up: decoding, heatmaps, and a disk that may hang."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ from .errors import OutOfMemoryError
 T = TypeVar("T")
 
 
-class PicturePool:
-    """A bounded pool, first come first served.
+class WorkerPool:
+    """A bounded pool, first come first served."""
 
-    Decodes and heatmaps share it. So a backlog of heatmaps holds the decodes back, these keep their places in the queue, and a
-    full queue refuses: nothing here grows without bound.
-    """
-
-    def __init__(self, threads: int, patience: float) -> None:
+    def __init__(self, name: str, threads: int, patience: float) -> None:
         """`patience` in seconds: no request waits for longer, so what still runs then is stuck."""
         self._threads, self._patience = threads, patience
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._running: dict[object, float] = {}  # when each began, a time of time.monotonic()
 
     @property
@@ -33,7 +29,7 @@ class PicturePool:
 
     @property
     def stuck(self) -> bool:
-        """Whether every thread works for somebody who has long gone, so that no picture can be decoded."""
+        """Whether every thread works for somebody who has long gone, so that none is left for anybody else."""
         long_ago = time.monotonic() - self._patience
         return sum(began < long_ago for began in list(self._running.values())) >= self._threads
 
