@@ -137,14 +137,14 @@ def test_greedy_pictures_are_refused_at_no_cost(worker: DecodeWorker, name: str)
     assert answered or name in ("TIFF that follows itself", "TIFF whose EXIF has a million fractions")
 
 
-@settings(max_examples=400, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(damaged_pictures())
 def test_damaged_pictures(worker: DecodeWorker, data: bytes) -> None:
     check(worker, data)
 
 
 @pytest.mark.long
-@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=20_000, suppress_health_check=list(HealthCheck), database=None)
 @given(damaged_pictures())
 def test_many_damaged_pictures(worker: DecodeWorker, data: bytes) -> None:
     check(worker, data)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.model_format import score_threshold
@@ -150,7 +150,6 @@ def test_both_branches_together_keep_alpha_too(draw: Draw, correlation: float) -
     assert np.mean(rates) == pytest.approx(alpha, rel=0.15)
 
 
-@settings(deadline=None)  # machines may be busy
 @given(
     st.lists(st.floats(0, 2), min_size=1, max_size=60),
     st.lists(st.floats(0, 2), min_size=1, max_size=60),

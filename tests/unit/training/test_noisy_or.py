@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -9,27 +9,23 @@ from training.noisy_or import hazard_of_logit, joint_hazard, probability
 
 logits = st.floats(-30, 30)
 probabilities = st.floats(0.001, 0.999)
-unhurried = settings(deadline=None)  # machines may be busy
 
 
 def exact(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
 
 
-@unhurried
 @given(probabilities, probabilities)
 def test_either_branch_makes_the_picture_anomalous(p: float, q: float) -> None:
     hazards = [-torch.log1p(-exact(p)), -torch.log1p(-exact(q))]
     torch.testing.assert_close(probability(joint_hazard(hazards)), exact(1 - (1 - p) * (1 - q)), rtol=1e-12, atol=1e-12)
 
 
-@unhurried
 @given(logits)
 def test_the_hazard_of_a_logit_gives_its_sigmoid_back(logit: float) -> None:
     torch.testing.assert_close(probability(hazard_of_logit(exact(logit))), exact(logit).sigmoid(), rtol=1e-9, atol=1e-15)
 
 
-@unhurried
 @given(logits, logits)
 def test_the_joint_of_logits_is_the_noisy_or_of_their_probabilities(u: float, v: float) -> None:
     joint = probability(joint_hazard([hazard_of_logit(exact(u)), hazard_of_logit(exact(v))]))
@@ -37,7 +33,6 @@ def test_the_joint_of_logits_is_the_noisy_or_of_their_probabilities(u: float, v:
     torch.testing.assert_close(joint, p + q - p * q, rtol=1e-9, atol=1e-12)
 
 
-@unhurried
 @given(st.floats(0, 1e4, width=32), st.floats(0, 1e4, width=32))
 def test_probabilities_stay_in_range_and_in_order(x: float, y: float) -> None:
     low, high = probability(torch.tensor(sorted((x, y))))
