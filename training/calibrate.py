@@ -209,13 +209,14 @@ def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
     return joint
 
 
-def calibrate_run(run: RunFolder, alpha: float = DEFAULT_ALPHA) -> RunCalibration:
-    """Calibrate a finished run on its held-out pictures and record the outcome in its folder."""
+def calibrate_run(run: RunFolder, alpha: float | None = None) -> RunCalibration:
+    """Calibrate a finished run on its held-out pictures and record the outcome in its folder; `alpha` None keeps the run's."""
     description = run.description()
     if run.calibration_file.exists():
         levels = run.calibration().levels  # of the same students and pictures, whatever alpha
     else:
         levels = class_levels(run) if description.settings.class_levels and len(description.class_counts) > 1 else None
+    alpha = run.alpha if alpha is None else alpha
     outcome = calibration_of(good_scores(run, levels=levels), alpha, levels)  # on the very scores that will be served
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))
     return outcome

@@ -45,31 +45,30 @@ def calibrate(
     normal: NormalOption = None,
     skip_unreadable: SkipOption = False,
 ) -> None:
-    """Calibrate anew, without training: a run on its held-out pictures, a model.onnx on --data: good pictures of its line."""
+    """Calibrate anew, without training, on --data: good pictures of a line. A run without --data: on its held-out pictures.
+
+    Of a model.onnx the next version is written; a run keeps the new pictures in place of those that it held out.
+    """
     from .calibrate import calibrate_run
     from .data import load_sources
     from .data.readable import naming_all_unreadable, readable
-    from .recalibrate import recalibrate
+    from .recalibrate import recalibrate, recalibrate_run
     from .run_folder import RunFolder
 
-    if model.suffix == ".onnx":
-        if not data:
-            raise TrainingError(f"name good pictures of the line with --data and --layout: {model} has kept none")
-        samples = load_sources(sources(data, layout), "train", normal or [])
-        if skip_unreadable:
-            samples = readable(samples, skip=True)
-        with naming_all_unreadable(samples):
-            file, outcome = recalibrate(model, samples, alpha)
-        say(f"{file}: {promise(outcome)}")
+    exported = model.suffix == ".onnx"
+    if exported and not data:
+        raise TrainingError(f"name good pictures of the line with --data and --layout: {model} has kept none")
+    if not data:
+        say(f"{model}: {promise(calibrate_run(RunFolder(model), alpha))}")
         return
-    if data:
-        raise TrainingError(
-            f"{model} is a run, which has its own held-out pictures: for those of another line export it, and calibrate the "
-            "model.onnx"
-        )
-    run = RunFolder(model)
-    before = run.calibration().alpha if run.calibration_file.exists() else run.description().settings.alpha
-    outcome = calibrate_run(run, before if alpha is None else alpha)
+    samples = load_sources(sources(data, layout), "train", normal or [])
+    if skip_unreadable:
+        samples = readable(samples, skip=True)
+    with naming_all_unreadable(samples):
+        if exported:
+            model, outcome = recalibrate(model, samples, alpha)
+        else:
+            outcome = recalibrate_run(RunFolder(model), samples, alpha)
     say(f"{model}: {promise(outcome)}")
 
 

@@ -28,7 +28,7 @@ from .labelled_defects import mask_pixels
 from .processes import processes
 from .progress import Progress
 from .run_folder import RunDescription, RunFolder, decode_pictures, new_networks, store_pictures
-from .seen_pictures import write_seen
+from .seen_pictures import DEFECTS, HELD_OUT, TRAINING, write_seen
 from .tiling import StoredTiles, stitched_grid
 from .trainer import Trainer
 from .whitening import fit_whitening, unwhitened
@@ -70,7 +70,7 @@ def prepare_run(
         training_data=data,
         class_counts=tuple(counts[name] for name in data.normal),
     )
-    write_seen(run.seen_file, {"training": training, "held out": held_out, "labelled defects": defects})
+    write_seen(run.seen_file, {TRAINING: training, HELD_OUT: held_out, DEFECTS: defects})
     write_text(run.description_file, description.model_dump_json(indent=2))
     return run
 

@@ -1,4 +1,4 @@
-"""A finished model file calibrated anew on another line's good pictures: nothing is trained, the next version is written."""
+"""A finished model file, or run, calibrated anew on another line's good pictures: nothing is trained."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import onnx
 
 from service.model_format import MODEL_FILE, Calibration, Sigmoid, parse_metadata
 
-from .calibrate import HeldOutScores, calibration_of
+from .calibrate import HeldOutScores, calibrate_run, calibration_of
 from .card import write_card
 from .data import GOOD, Sample
 from .errors import TrainingError
 from .export import publish, write_metadata
 from .model_constants import set_calibration
 from .progress import Progress
-from .run_folder import RunCalibration
+from .run_folder import RunCalibration, RunFolder, decode_pictures
 from .scorers import OnnxScorer
-from .seen_pictures import SEEN, refuse_seen
+from .seen_pictures import HELD_OUT, SEEN, TRAINING, read_seen, refuse_seen, replace_seen
 
 
 def recalibrate(file: Path, samples: Sequence[Sample], alpha: float | None = None) -> tuple[Path, RunCalibration]:
@@ -42,9 +42,7 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float | None = Non
     if folder.name != metadata.name or not file.resolve().parent.name.isdecimal():
         raise TrainingError(f"{file} does not lie in a model repository: expected MODELS/{metadata.name}/VERSION/{MODEL_FILE}")
     alpha = metadata.alpha if alpha is None else alpha
-    good = [sample for sample in samples if sample.label == GOOD]
-    # those it was calibrated on before may be used again; those it has learned look better than new ones
-    refuse_seen({key: part for key, part in scorer.seen.items() if part == "training"}, good)
+    good = _unlearned(samples, scorer.seen)
     outcome = calibration_of(_scores(scorer, good), alpha)
     set_calibration(model, outcome.calibration, file)
     described = metadata.model_copy(
@@ -62,6 +60,37 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float | None = Non
         onnx.save(model, changed)
         _check(changed, outcome.calibration, good[0])
         return publish(Path(scratch), folder.parent, metadata.name), outcome
+
+
+def recalibrate_run(run: RunFolder, samples: Sequence[Sample], alpha: float | None = None) -> RunCalibration:
+    """Calibrate a finished run on good samples, which take the place of the pictures that it held out.
+
+    `alpha` None keeps the run's own.
+
+    Raises TrainingError without good samples and for a run of folds, of which each has held pictures out; then the run stays as
+    it was.
+    """
+    if run.description().settings.folds:
+        raise TrainingError(f"{run.path} is calibrated on its folds: export it, and calibrate that model.onnx")
+    good = _unlearned(samples, read_seen(run.seen_file))
+    with tempfile.TemporaryDirectory(prefix=".calibrate-", dir=run.path) as scratch:
+        trial = RunFolder(run.path)
+        trial.held_out_file, trial.calibration_file = (Path(scratch) / name for name in ("held_out.npy", "calibration.json"))
+        decode_pictures(good, run.description().settings.input_shape, trial.held_out_file, "decoding good pictures")
+        outcome = calibrate_run(trial, run.alpha if alpha is None else alpha)
+        replace_seen(run.seen_file, HELD_OUT, good)
+        trial.held_out_file.replace(run.held_out_file)
+        trial.calibration_file.replace(run.calibration_file)
+    return outcome
+
+
+def _unlearned(samples: Sequence[Sample], seen: Mapping[str, str]) -> list[Sample]:
+    """The good ones; those it was calibrated on before may be used again, those it has learned look better than new ones."""
+    good = [sample for sample in samples if sample.label == GOOD]
+    if not good:
+        raise TrainingError(f"none of {len(samples)} pictures is good: name a folder of good ones with --data")
+    refuse_seen({key: part for key, part in seen.items() if part == TRAINING}, good)
+    return good
 
 
 def _scores(scorer: OnnxScorer, samples: Sequence[Sample]) -> HeldOutScores:

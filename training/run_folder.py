@@ -97,9 +97,14 @@ class RunFolder:
         """Raises TrainingError when the run is not calibrated."""
         return _read(self.calibration_file, RunCalibration, f"finish the run, or 'duet-train calibrate {self.path}'")
 
+    @property
+    def alpha(self) -> float:
+        """Of the last calibration, or what the run was started with."""
+        return self.calibration().alpha if self.calibration_file.exists() else self.description().settings.alpha
+
     def training(self) -> npt.NDArray[np.uint8]:
         """The training pictures [M, H, W, 3], mapped from disk."""
-        if self.calibration_file.exists() and not self.training_file.exists():
+        if self.held_out_file.exists() and not self.training_file.exists():
             raise TrainingError(
                 f"{self.training_file} is missing: 'duet-train benchmark' removes it from what it has measured; train this "
                 "model by itself with 'duet-train fit'"

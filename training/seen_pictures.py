@@ -14,6 +14,7 @@ from .files import write_beside
 log = logging.getLogger(__name__)
 
 SEEN = "pictures.csv"
+TRAINING, HELD_OUT, DEFECTS = "training", "held out", "labelled defects"
 COLUMNS = ("sha256", "part", "name")
 TOLERATED = 0.1  # of the good, or of the anomalous, test pictures: benchmarks have a few twice
 
@@ -27,6 +28,23 @@ def write_seen(file: Path, parts: Mapping[str, Sequence[Sample]]) -> None:
             writer = csv.writer(stream)
             writer.writerow(COLUMNS)
             writer.writerows((digest(sample), part, sample.name) for part, samples in parts.items() for sample in samples)
+
+    write_beside(file, write)
+
+
+def replace_seen(file: Path, part: str, samples: Sequence[Sample]) -> None:
+    """Write these pictures in place of those that went into a part. Does nothing where nobody knows the other parts'."""
+    if not file.exists():
+        return
+
+    def write(path: Path) -> None:
+        with (
+            file.open(newline="", encoding="utf-8") as old,
+            path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as new,
+        ):
+            writer = csv.writer(new)
+            writer.writerows(row for row in csv.reader(old) if row[1] != part)
+            writer.writerows((digest(sample), part, sample.name) for sample in samples)
 
     write_beside(file, write)
 

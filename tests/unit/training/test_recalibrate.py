@@ -14,11 +14,12 @@ from typer.testing import CliRunner
 
 from service.images import resize_square
 from service.model_format import ModelMetadata, parse_metadata
-from training.calibrate import expected_false_alarms, upper_quantile
+from training.calibrate import calibrate_run, expected_false_alarms, upper_quantile
 from training.cli import app
 from training.data import Sample
 from training.errors import TrainingError
-from training.recalibrate import recalibrate
+from training.recalibrate import recalibrate, recalibrate_run
+from training.run_folder import RunFolder
 from training.scorers import OnnxScorer
 
 MakeSamples = Callable[[int, int], list[Sample]]
@@ -93,7 +94,7 @@ def test_files_that_cannot_be_calibrated_are_refused(file: Path, good_samples: M
     moved = Path(shutil.copy(file, tmp_path / "model.onnx"))
     with pytest.raises(TrainingError, match=r"does not lie in a model repository: expected MODELS/stripes/VERSION/model\.onnx"):
         recalibrate(moved, good_samples(4, 0), alpha=0.1)
-    with pytest.raises(TrainingError, match="no held-out good image"):
+    with pytest.raises(TrainingError, match="none of 0 pictures is good: name a folder"):
         recalibrate(file, [], alpha=0.1)
     model = onnx.load(file)
     for tensor in model.graph.initializer:
@@ -127,3 +128,32 @@ def test_pictures_that_it_has_learned_do_not_calibrate_it(file: Path, good_sampl
         recalibrate(file, good_samples(24, 1))
     new, _ = recalibrate(file, good_samples(12, 2), alpha=0.2)  # held out before
     assert (new.parent / "pictures.csv").read_bytes() == (file.parent / "pictures.csv").read_bytes()
+
+
+@pytest.fixture
+def run(finished_run: RunFolder, tmp_path: Path) -> RunFolder:
+    """A run that a test may change."""
+    return RunFolder(Path(shutil.copytree(finished_run.path, tmp_path / "run")))
+
+
+def test_a_run_takes_another_line_s_pictures_for_its_held_out_ones(run: RunFolder, good_samples: MakeSamples) -> None:
+    before, line = run.calibration(), dimmed(good_samples(30, 21))
+    outcome = recalibrate_run(run, line)
+    assert run.calibration() == outcome
+    assert (outcome.alpha, outcome.calibration.images) == (before.alpha, 30)
+    assert np.array_equal(run.held_out(), np.stack([resize_square(sample.pixels(), 56) for sample in line]))
+    assert calibrate_run(run) == outcome
+    kept = run.seen_file.read_text().splitlines()
+    assert [row.split(",")[1] for row in kept] == ["part", *["training"] * 24, *["held out"] * 30]
+    with pytest.raises(TrainingError, match=r"made with 24 of the 24 good pictures, such as 1/0 \(training\)"):
+        recalibrate_run(run, good_samples(24, 1))
+
+
+@pytest.mark.parametrize(("count", "alpha", "message"), [(0, 0.1, "none of 0 pictures"), (4, 1.0, "alpha is 1.0")])
+def test_a_run_that_is_not_calibrated_stays_as_it_was(
+    run: RunFolder, good_samples: MakeSamples, count: int, alpha: float, message: str
+) -> None:
+    before = {path: path.read_bytes() for path in sorted(run.path.rglob("*")) if path.is_file()}
+    with pytest.raises(TrainingError, match=message):
+        recalibrate_run(run, good_samples(count, 21), alpha)
+    assert {path: path.read_bytes() for path in sorted(run.path.rglob("*")) if path.is_file()} == before
