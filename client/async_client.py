@@ -98,8 +98,8 @@ class AsyncDuetClient:
                 try:
                     async with asyncio.timeout(call.remaining):
                         return call.result(await self._http.send(call.request(self._http, body)))
-                except httpx.TransportError as error:
-                    raise call.transport_error(error) from error
+                except httpx.RequestError as error:
+                    raise call.failure(error) from error
                 except TimeoutError as error:
                     if isinstance(error, DeadlineError):
                         raise

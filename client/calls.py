@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,15 @@ from typing import Literal
 
 import httpx
 
-from .errors import DeadlineError, DuetError, RateLimitedError, ServiceUnreachableError, UnavailableError, error_of
+from .errors import (
+    DeadlineError,
+    DuetError,
+    RateLimitedError,
+    ServiceUnreachableError,
+    UnavailableError,
+    UnexpectedAnswerError,
+    error_of,
+)
 from .results import HeatmapKind, HeatmapSize, ScoreResult
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -19,6 +28,7 @@ DEFAULT_IN_FLIGHT = 16  # two full batches of a service with default settings: o
 
 UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None)  # score_many bounds the requests
 
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")  # what the service takes for one
 _CONNECT_SECONDS = 5.0
 _FIRST_WAIT, _LONGEST_WAIT, _JITTER = 0.1, 5.0, 0.5  # seconds; doubled each time
 _AGAIN = (ServiceUnreachableError, RateLimitedError, UnavailableError)
@@ -54,6 +64,10 @@ class Options:
     station: str | None = None
     part: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.request_id is not None and not _REQUEST_ID.fullmatch(self.request_id):
+            raise ValueError(f"request_id {self.request_id!r} is none: give 1 to 128 ASCII characters without spaces")
+
     @property
     def query(self) -> dict[str, str]:
         """Parameters of the address."""
@@ -75,7 +89,7 @@ class Options:
             b"X-Duet-Station": self.station,
             b"X-Duet-Part": self.part,
         }
-        return {name: _printable(value).encode() for name, value in given.items() if value is not None}
+        return {name: printable(value).encode() for name, value in given.items() if value is not None}
 
 
 @dataclass
@@ -114,8 +128,10 @@ class Call:
             raise error_of(response)
         return ScoreResult.from_json(response.content, self.options.heatmap)
 
-    def transport_error(self, error: httpx.TransportError) -> DuetError:
-        """What a failure below HTTP means to the caller."""
+    def failure(self, error: httpx.RequestError) -> DuetError:
+        """What a failure below HTTP, or an answer that cannot be decoded, means to the caller."""
+        if isinstance(error, httpx.DecodingError):
+            return UnexpectedAnswerError(f"{error.request.url.copy_with(query=None)}: the answer cannot be decoded: {error}")
         if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
             return DeadlineError(f"no answer within {self.timeout:g} s")
         return ServiceUnreachableError(f"{error.request.url.copy_with(query=None)}: {error or type(error).__name__}")
@@ -140,5 +156,6 @@ class Call:
         return hook
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text with a space for each character that does not print, and none around it."""
     return "".join(character if character.isprintable() else " " for character in text).strip()

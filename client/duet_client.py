@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,8 +46,8 @@ class DuetClient:
     ) -> ScoreResult:
         """Score a path, a file's bytes, an array (see `Picture`) or a Pillow image.
 
-        `threshold` in [0, 1]; `request_id` comes back as the result's `id`; `line`, `station` and `part` tell
-        the service where the picture comes from, and change no score. Raises a DuetError, OSError for a path that
+        `threshold` in [0, 1]; `request_id`, of ASCII without spaces, comes back as the result's `id`; `line`, `station` and
+        `part` tell the service where the picture comes from, and change no score. Raises a DuetError, OSError for a path that
         cannot be read, TypeError or ValueError for what is no picture.
         """
         options = Options(model, version, threshold, heatmap, heatmap_size, request_id, line, station, part)
@@ -104,7 +105,17 @@ class DuetClient:
         for attempt in stamina.retry_context(on=call.backoff(), attempts=None, timeout=None):
             with attempt:
                 try:
-                    return call.result(self._http.send(call.request(self._http, body)))
-                except httpx.TransportError as error:
-                    raise call.transport_error(error) from error
+                    return call.result(self._exchange(call, body))
+                except httpx.RequestError as error:
+                    raise call.failure(error) from error
         raise AssertionError("stamina ends with a result or an exception")
+
+    def _exchange(self, call: Call, body: bytes) -> httpx.Response:
+        """The whole answer; httpx's own limits hold for each piece of it, however slowly they come."""
+        request = call.request(self._http, body)
+        with contextlib.closing(self._http.send(request, stream=True)) as answer:
+            pieces = []
+            for piece in answer.iter_raw():
+                pieces.append(piece)
+                _ = call.remaining
+        return httpx.Response(answer.status_code, headers=answer.headers, content=b"".join(pieces), request=request)

@@ -14,7 +14,8 @@ def main() -> None:
     """Ask /health/ready of the service that runs in the same container."""
     url = f"http://127.0.0.1:{os.environ.get('DUET_PORT', '8000')}/health/ready"
     try:
-        urllib.request.urlopen(url, timeout=_PATIENCE_S).close()
+        # without a proxy, which the environment may name, and which knows another 127.0.0.1
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=_PATIENCE_S).close()
     except urllib.error.HTTPError as error:
         sys.exit(f"{url}: {error.code} {error.read(1000).decode(errors='replace')}")
     except OSError as error:

@@ -13,7 +13,7 @@ import structlog
 from fastapi import Depends, FastAPI
 
 from .access import require_key
-from .errors import ModelRefusedError, install_error_handlers
+from .errors import DeadlineError, ModelRefusedError, install_error_handlers
 from .middleware import RequestMiddleware
 from .routes import events, feedback, health, infer, model_changes, open_inference, page, repository, score, score_batch
 from .routes.docs import add_docs
@@ -77,8 +77,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     if tidying:
         tidying.cancel()
-    await loading
     await runtime.close()
+    loading.cancel()  # if it is not over yet, it hangs
 
 
 async def _load(runtime: Runtime) -> None:
@@ -86,7 +86,7 @@ async def _load(runtime: Runtime) -> None:
     try:
         await runtime.repository.start()
     except Exception as error:
-        foreseen = isinstance(error, ModelRefusedError)
+        foreseen = isinstance(error, ModelRefusedError | DeadlineError)
         log.critical("cannot start", reason=str(error), exc_info=None if foreseen else error)
         runtime.failed = True
         signal.raise_signal(signal.SIGTERM)

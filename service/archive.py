@@ -72,6 +72,7 @@ class Archive:
 
     def offer(self, picture: ArchivedPicture) -> None:
         """Keep an anomalous picture, and remember another one in case that it is labelled. Never waits, never raises."""
+        self._forget(picture.record.id)  # what is remembered is newer than what the folder holds
         if not picture.record.anomalous:
             self._remember(picture)
         elif len(self._writing) >= _MAX_WAITING or self._waiting_bytes + len(picture.data) > self._settings.max_bytes:
@@ -96,7 +97,8 @@ class Archive:
             record.model.name, record.model.version, feedback.label, "anomalous" if record.anomalous else "good"
         ).inc()
         if remembered is not None:
-            self._forget(result_id)
+            if self._remembered.get(result_id) is remembered:  # and not one that came meanwhile
+                self._forget(result_id)
             self._count(writing, record, "feedback")
         return record
 
@@ -144,7 +146,6 @@ class Archive:
                 log.error("the archive cannot be written", folder=str(self._folder), reason=str(error))
 
     def _remember(self, picture: ArchivedPicture) -> None:
-        self._forget(picture.record.id)
         self._remembered[picture.record.id] = picture
         self._remembered_bytes += len(picture.data)
         while self._remembered_bytes > self._settings.max_bytes:
@@ -203,19 +204,19 @@ class Archive:
         self._bytes += len(content)
 
     def _label(self, result_id: str, remembered: ArchivedPicture | None, feedback: Feedback) -> ArchiveRecord:
+        if remembered is not None:
+            record = remembered.record.model_copy(update={"feedback": feedback})
+            self._write(ArchivedPicture(record, remembered.data))
+            return record
         for _, folder in reversed(list(day_folders(self._folder))):
             file = folder / (file_stem(result_id) + RECORD_SUFFIX)
             if file.is_file():
                 record = _read(file).model_copy(update={"feedback": feedback})
                 self._write_record(folder, record)
                 return record
-        if remembered is None:
-            raise UnknownResultError(
-                f"no picture of the result '{result_id}' is kept any more: label a result sooner, or score the picture again"
-            )
-        record = remembered.record.model_copy(update={"feedback": feedback})
-        self._write(ArchivedPicture(record, remembered.data))
-        return record
+        raise UnknownResultError(
+            f"no picture of the result '{result_id}' is kept any more: label a result sooner, or score the picture again"
+        )
 
     def _keep_within_limits(self) -> None:
         limit = self._settings.archive_max_mb * 10**6

@@ -26,10 +26,10 @@ class Changes:
         """Wait for a change that goes on even if this wait is cancelled; raises what it raises."""
         await asyncio.shield(self.start(work))
 
-    async def ended(self) -> None:
-        """Wait until none is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+    async def ended(self, patience: float) -> None:
+        """Wait until none is under way, for so many seconds at most."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=patience)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

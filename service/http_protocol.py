@@ -49,12 +49,20 @@ class HttpProtocol(HttpToolsProtocol):
         """From here on the request's own deadline holds."""
         self._unused_bytes = 0
         self._stop_timer()
+        self._unset_keepalive_if_required()  # of a body's rest that came together with this request
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Count what is of use."""
         self._unused_bytes = 0
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Where this was the rest of a body that was answered early, the connection rests again."""
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self._stop_timer()
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def on_response_complete(self) -> None:
         """Start the time for the rest of a body that was answered early."""

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from .errors import ModelRefusedError, UnknownModelError
-from .model_format import MODEL_FILE, versions
+from .model_format import MODEL_FILE, MODEL_NAME, versions
 from .worker_pool import WorkerPool
 
 Stamp = tuple[tuple[int, int, int], ...]
 T = TypeVar("T")
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class ModelFolder:
@@ -24,6 +28,7 @@ class ModelFolder:
         """`patience` in seconds, as of WorkerPool."""
         self._path = path
         self._thread = WorkerPool("models", 1, patience)
+        self._passed_over: set[str] = set()
 
     @property
     def reading(self) -> int:
@@ -42,11 +47,11 @@ class ModelFolder:
         """Models with at least one version, sorted; none if there is no folder."""
         if not self._path.is_dir():
             return []
-        return sorted(path.name for path in self._path.iterdir() if versions(self._path, path.name))
+        return sorted(path.name for path in self._path.iterdir() if self._versions(path.name))
 
     def versions(self, name: str) -> list[int]:
         """Versions of a model, ascending; none for a name that is not there."""
-        return versions(self._path, name) if name in self.names() else []
+        return self._versions(name) if name in self.names() else []
 
     def newest(self) -> dict[str, tuple[int, int]]:
         """Each model's highest version, and its bytes."""
@@ -92,6 +97,19 @@ class ModelFolder:
         """A model file that lies elsewhere, such as in a version called `v1`."""
         found = (path for depth in range(4) for path in sorted(self._path.glob("*/" * depth + "*.onnx")))
         return next((f", but {path.relative_to(self._path)}" for path in found), "")
+
+    def _versions(self, name: str) -> list[int]:
+        """Of a folder that is no model's, such as a disk's `lost+found`, none; why is logged once."""
+        try:
+            found, reason = versions(self._path, name), None
+        except PermissionError as error:
+            found, reason = [], str(error)
+        if found and not MODEL_NAME.fullmatch(name):
+            found, reason = [], f"no name of a model, which is {MODEL_NAME.pattern}"
+        if reason is not None and name not in self._passed_over:
+            self._passed_over.add(name)
+            log.warning("folder passed over", folder=str(self._path / name), reason=reason)
+        return found
 
     def _parts(self, name: str, version: int) -> list[Path]:
         return sorted(self.file(name, version).parent.glob(MODEL_FILE + "*"))

@@ -25,7 +25,8 @@ PATCH = 14  # pixels a side of what the teacher sees as one token
 Branch = Literal["local", "semantic"]
 ScoreName = Literal["local", "semantic", "joint"]
 Precision = Literal["fp32", "fp16", "int8"]
-ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+ModelName = Annotated[str, Field(pattern=f"^{MODEL_NAME.pattern}$")]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0)]
 Shape = tuple[int, int]  # height and width in pixels

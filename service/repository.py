@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 
@@ -23,9 +23,11 @@ from .model_folder import ModelFolder, Stamp
 from .model_format import ModelFormatError
 from .providers import EngineError
 from .settings import Settings
+from .worker_pool import WorkerPool
 
 State = Literal["ready", "on_demand", "not_loaded", "failed"]
 Key = tuple[str, int]
+T = TypeVar("T")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -69,7 +71,8 @@ class Repository:
         self._served: dict[Key, Served] = {}
         self._failures: dict[Key, tuple[Stamp, str]] = {}
         self._default: str | None = settings.default_model
-        self._started = False
+        self._started = self._closing = False
+        self._loader = WorkerPool("loading", 1, self._patience)
         self._changing = asyncio.Lock()
         self._changes = Changes()
 
@@ -85,8 +88,8 @@ class Repository:
 
     @property
     def reading(self) -> int:
-        """Threads that read the models' folder."""
-        return self._folder.reading
+        """Threads that read the models' folder, or a file in it."""
+        return self._folder.reading + self._loader.busy
 
     @property
     def default(self) -> str | None:
@@ -96,23 +99,11 @@ class Repository:
     async def start(self) -> None:
         """Load the highest version of every model, the default one first.
 
-        Raises ModelRefusedError if the default one cannot be loaded, without which there is nothing to serve; the failure of
-        another is logged and counted. What exceeds DUET_MAX_MODELS_MB is loaded on demand.
+        Raises ModelRefusedError if the default one cannot be loaded, without which there is nothing to serve, and DeadlineError
+        where the folder does not answer; the failure of another is logged and counted. What exceeds DUET_MAX_MODELS_MB is
+        loaded on demand. `close` ends it early.
         """
-        self._default = default = await self._folder.read(lambda folder: folder.default(self._settings.default_model))
-        newest = await self._folder.read(ModelFolder.newest)
-        for name in (default, *(name for name in newest if name != default)):
-            version, size = newest[name]
-            key = (name, version)
-            if name != default and self._limit and self._bytes_in_memory() + size > self._limit:
-                self._served[key] = Served(None, time.monotonic())
-                continue
-            try:
-                await self._load(key, alone=True)
-            except ModelRefusedError:
-                if name == default:
-                    raise
-        self._started = True
+        await self._changes.make(self._start())
 
     @contextlib.asynccontextmanager
     async def use(self, name: str | None = None, version: str | None = None) -> AsyncIterator[LoadedModel]:
@@ -163,19 +154,35 @@ class Repository:
 
     async def index(self) -> list[StoredModel]:
         """Every model of the repository, by name; raises DeadlineError where the folder does not answer."""
-        try:
-            async with asyncio.timeout(self._patience):
-                found = await self._folder.read(lambda folder: {name: folder.versions(name) for name in folder.names()})
-        except TimeoutError as error:
-            raise DeadlineError(f"{self._settings.models} does not answer: look after the disk or the network share") from error
+        found = await self._ask(lambda folder: {name: folder.versions(name) for name in folder.names()})
         return [StoredModel(name, tuple(self._stored((name, number)) for number in numbers)) for name, numbers in found.items()]
 
     async def close(self) -> None:
-        """Compute what has been admitted, then unload every model."""
-        await self._changes.ended()
+        """Compute what has been admitted, then unload every model; a change that hangs is left behind."""
+        self._closing = True
+        await self._changes.ended(self._patience)
         for key in list(self._served):
             await self._withdraw(key)
         self._folder.close()
+        self._loader.close()
+
+    async def _start(self) -> None:
+        self._default = default = await self._ask(lambda folder: folder.default(self._settings.default_model))
+        newest = await self._ask(ModelFolder.newest)
+        for name in (default, *(name for name in newest if name != default)):
+            if self._closing:
+                return
+            version, size = newest[name]
+            key = (name, version)
+            if name != default and self._limit and self._bytes_in_memory() + size > self._limit:
+                self._served[key] = Served(None, time.monotonic())
+                continue
+            try:
+                await self._load(key, alone=True)
+            except ModelRefusedError:
+                if name == default:
+                    raise
+        self._started = True
 
     def _find(self, name: str | None, version: str | None) -> Key:
         if not self._served:
@@ -192,7 +199,7 @@ class Repository:
         return wanted, int(version)
 
     async def _find_and_load(self, name: str, version: str | None) -> None:
-        found = await self._folder.read(lambda folder: folder.find(name, version))
+        found = await self._ask(lambda folder: folder.find(name, version))
         await self._load((name, found), alone=version is None)
 
     async def _load(self, key: Key, *, alone: bool) -> None:
@@ -212,7 +219,7 @@ class Repository:
             if served is None or served.loaded is not None:  # somebody else was faster
                 return
             failure = self._failures.get(key)
-            if failure is not None and failure[0] == await self._folder.read(lambda folder: folder.stamp(*key)):
+            if failure is not None and failure[0] == await self._ask(lambda folder: folder.stamp(*key)):
                 raise NoModelError(f"model '{key[0]}' cannot be loaded again: {failure[1]}")
             try:
                 served.loaded = await self._read(key)
@@ -230,11 +237,11 @@ class Repository:
 
     async def _read(self, key: Key) -> LoadedModel:
         """Load, check and warm a file, with room made for it; counts a failure, and remembers why."""
-        stamp, size = await self._folder.read(lambda folder: (folder.stamp(*key), folder.size(*key)))
+        stamp, size = await self._ask(lambda folder: (folder.stamp(*key), folder.size(*key)))
         try:
             await self._make_room(key, size)
             file, version = self._folder.file(*key), str(key[1])
-            loaded = await asyncio.to_thread(open_model, key[0], version, file, size, self._settings, self._metrics)
+            loaded = await self._loader.run(lambda: open_model(key[0], version, file, size, self._settings, self._metrics))
         except (ModelFormatError, EngineError, ModelRefusedError) as error:
             self._metrics.model_load_failures.labels(*key).inc()
             self._failures[key] = (stamp, str(error))
@@ -249,6 +256,14 @@ class Repository:
                 model=key[0], version=version,
             )  # fmt: skip
         return loaded
+
+    async def _ask(self, question: Callable[[ModelFolder], T]) -> T:
+        """What the folder answers; raises DeadlineError where it does not."""
+        try:
+            async with asyncio.timeout(self._patience):
+                return await self._folder.read(question)
+        except TimeoutError as error:
+            raise DeadlineError(f"{self._settings.models} does not answer: look after the disk or the network share") from error
 
     async def _withdraw(self, key: Key) -> None:
         served = self._served.pop(key)

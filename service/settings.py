@@ -83,6 +83,13 @@ class Settings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return [part.strip().lower() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("models", "archive", "tensorrt_cache", mode="before")
+    @classmethod
+    def _refuse_nothing(cls, value: Any) -> Any:
+        if value == "":  # a Path would take it for the working directory
+            raise ValueError("names no folder: name one, or leave the setting out")
+        return value
+
     @field_validator("api_keys", mode="before")
     @classmethod
     def _parse_api_keys(cls, value: Any) -> Any:

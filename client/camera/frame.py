@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..results import ScoreResult
 
 Judgement = Literal["good", "bad"]
-Reason = Literal["score", "deadline", "refused"]
+Reason = Literal["score", "deadline", "refused", "dropped"]
 
 
 @dataclass(frozen=True)

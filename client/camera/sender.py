@@ -135,9 +135,6 @@ class Sender:
             entry.task.add_done_callback(lambda _: self._wake.set())
             self._window.append(entry)
             self._last = frame.sequence
-        if len(self._answered) > self._spool.frames + self._limit:  # some were dropped from the full spool
-            oldest = self._window[0].frame.sequence if self._window else self._last
-            self._answered = {sequence for sequence in self._answered if sequence >= oldest}
 
     def _give_fail_safe_verdicts(self) -> None:
         """For frames whose time has passed, whether in flight or still waiting. Scores that are there already go first."""
@@ -171,11 +168,11 @@ class Sender:
     def _give_verdict(self, entry: _InFlight) -> None:
         frame, outcome = entry.frame, entry.task.result()
         self._answered.discard(frame.sequence)
-        if outcome is None:
-            return
         late = entry.answered or (frame.sequence not in self._due and self._is_old(frame))
         if isinstance(outcome, ScoreResult):
             self._decide(frame, "bad" if outcome.anomalous else "good", "score", late=late, final=True, score=outcome)
+        elif outcome is None:
+            self._decide(frame, self._deadline.fail_safe, "dropped", late=late, final=True)
         else:
             log.warning("picture refused", id=frame.id, part=frame.part, reason=str(outcome))
             self._decide(frame, self._deadline.fail_safe, "refused", late=late, final=True, detail=str(outcome))
@@ -191,7 +188,7 @@ class Sender:
         score: ScoreResult | None = None,
         detail: str | None = None,
     ) -> bool:
-        """Tell the sinks; False if the frame has its verdict already, or was dropped."""
+        """Tell the sinks; False if the frame has its verdict already."""
         now = time.time()
         verdict = Verdict(frame, self._labels, judgement, reason, late, now, score, detail)
         if final:
@@ -207,12 +204,14 @@ class Sender:
         return self._deadline.seconds is not None and time.time() - frame.taken > self._deadline.seconds
 
     async def _score(self, frame: Spooled) -> ScoreResult | DuetError | None:
-        """The result, or the reason for which this picture can never have one; whatever may pass is waited for."""
+        """The result, or the reason for which this picture can never have one, or None for one that was dropped from the full
+        spool; whatever may pass is waited for.
+        """
         failures = 0
         while True:
             picture = await asyncio.to_thread(self._spool.picture, frame.sequence)
             if picture is None:
-                return None  # dropped from the full spool
+                return None
             try:
                 result = await self._client.score(
                     picture,

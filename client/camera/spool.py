@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
+from ..calls import printable
 from .frame import Frame, Spooled
 
 FullPolicy = Literal["stop", "drop-oldest"]
@@ -45,8 +46,9 @@ class SpoolError(Exception):
 class Spool:
     """The spool in a folder of its own. Safe for threads; one process at a time.
 
-    `capacity` in bytes of pictures. When it is reached, `put` waits ("stop"), or the oldest frames go ("drop-oldest"). A
-    picture goes with its final verdict, which alone waits for the sinks: one that fails must not stop the inspection.
+    `capacity` in bytes of pictures. When it is reached, `put` waits ("stop"), or the oldest pictures go ("drop-oldest"), and
+    their frames wait for a verdict without one. A picture goes with its final verdict, which alone waits for the sinks: one
+    that fails must not stop the inspection.
     """
 
     def __init__(self, folder: Path, capacity: int, full: FullPolicy, sinks: Iterable[str]) -> None:
@@ -75,7 +77,7 @@ class Spool:
 
     def put(self, frame: Frame, stop: threading.Event) -> Spooled | None:
         """Commit a frame; None if its origin has been spooled before, or if the spool is full and `stop` is set meanwhile."""
-        size, identity = len(frame.picture), uuid.uuid4().hex
+        size, identity, named = len(frame.picture), uuid.uuid4().hex, printable(frame.part or "")
         with self.changed:
             while self.bytes and self.bytes + size > self.capacity:
                 if self._full == "drop-oldest":
@@ -91,10 +93,10 @@ class Spool:
                         return None
                 cursor = connection.execute(
                     "INSERT INTO frames (id, part, taken, size) VALUES (?, ?, ?, ?)",
-                    (identity, frame.part or "", frame.taken, size),
+                    (identity, named, frame.taken, size),
                 )
                 sequence = cursor.lastrowid or 0
-                part = frame.part or str(sequence)
+                part = named or str(sequence)
                 connection.execute("UPDATE frames SET part = ? WHERE sequence = ?", (part, sequence))
                 connection.execute("INSERT INTO pictures VALUES (?, ?)", (sequence, frame.picture))
             self._count(1, size)
@@ -116,7 +118,7 @@ class Spool:
         return row and bytes(row[0])
 
     def decide(self, sequence: int, body: str, *, final: bool) -> bool:
-        """Record a verdict for the sinks; False if the frame has been dropped, or has its final verdict already."""
+        """Record a verdict for the sinks; False if the frame has its final verdict already."""
         with self._writing(self._quick) as connection:
             cursor = connection.execute(
                 "UPDATE frames SET decided = ? WHERE sequence = ? AND NOT decided", (int(final), sequence)
@@ -183,9 +185,12 @@ class Spool:
     def _remove_decided_pictures(self, connection: sqlite3.Connection) -> int:
         """Remove the pictures of frames that have their final verdict; how many bytes."""
         done = connection.execute("SELECT sequence, size FROM frames WHERE decided AND size").fetchall()
-        for table in ("UPDATE frames SET size = 0", "DELETE FROM pictures"):
-            connection.executemany(f"{table} WHERE sequence = ?", [(sequence,) for sequence, _ in done])
+        self._remove_pictures(connection, [sequence for sequence, _ in done])
         return sum(size for _, size in done)
+
+    def _remove_pictures(self, connection: sqlite3.Connection, sequences: list[int]) -> None:
+        for table in ("UPDATE frames SET size = 0", "DELETE FROM pictures"):
+            connection.executemany(f"{table} WHERE sequence = ?", [(sequence,) for sequence in sequences])
 
     def _remove_delivered(self, connection: sqlite3.Connection) -> int:
         """Remove frames whose final verdict every sink has, and such verdicts; how many frames."""
@@ -202,12 +207,11 @@ class Spool:
     def _drop_oldest(self) -> None:
         with self._writing(self._quick) as connection:
             sequence, size = connection.execute(
-                "SELECT sequence, size FROM frames WHERE NOT decided ORDER BY sequence LIMIT 1"
+                "SELECT sequence, size FROM frames WHERE NOT decided AND size ORDER BY sequence LIMIT 1"
             ).fetchone()
-            connection.execute("DELETE FROM verdicts WHERE sequence = ?", (sequence,))
-            self._delete(connection, [sequence])
+            self._remove_pictures(connection, [sequence])
         self.dropped += 1
-        self._count(-1, -size)
+        self._count(0, -size)
 
     def _delete(self, connection: sqlite3.Connection, sequences: list[int]) -> None:
         for table in ("frames", "pictures"):

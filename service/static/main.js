@@ -85,8 +85,9 @@ const follows = () => page.following && page.paused === null && !cameraRuns();
 
 /** A new result goes on the stage, unless a defect has not been there for long enough: then the newest follows it. */
 function arrived(result) {
-  results.add(result);
+  const isNew = results.add(result);
   refresh();
+  if (isNew && page.chosen === result.id) show(results.get(result.id)); // what is labelled now is the newer one
   const left = page.holdUntil - Date.now();
   if (!follows() || results.list(wanted())[0]?.id !== result.id) return;
   if (result.anomalous || left <= 0) {

@@ -15,10 +15,11 @@ const isOf = (result, wanted) =>
 export class Results {
   #byId = new Map(); // oldest first
 
-  /** Add a result, or what is new about one; true if it was not known. */
+  /** Add a result, or what is new about one; true if it was not known. A part that is scored again under its id is a new one. */
   add(found) {
     const known = this.#byId.get(found.id);
-    if (known) {
+    if (known && found.time && known.time && found.time !== known.time) this.#byId.delete(found.id);
+    else if (known) {
       for (const [name, value] of Object.entries(found)) if (value !== null && value !== undefined) known[name] = value;
       return false;
     }

@@ -2,6 +2,7 @@
 
 const KEY = 'duet-key';
 const RECONNECT_MS = 2000;
+const SILENT_MS = 40000; // the service says something every 15 s: a connection that is silent for longer is dead
 
 export const key = () => sessionStorage.getItem(KEY) ?? '';
 export const setKey = (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY));
@@ -68,7 +69,8 @@ async function read(stream, on) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let waiting = '';
   for (;;) {
-    const { value, done } = await reader.read();
+    const silence = setTimeout(() => reader.cancel(), SILENT_MS);
+    const { value, done } = await reader.read().finally(() => clearTimeout(silence));
     if (done) return;
     const events = (waiting + value).split('\n\n');
     waiting = events.pop();

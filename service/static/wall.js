@@ -13,9 +13,9 @@ const tiles = new Map(); // by id
 /** Show these results, newest first; what is there already stays. `choose` is called with the id of a tile that was clicked. */
 export function showWall(results, chosen, choose) {
   const wanted = results.slice(0, MAX_TILES);
-  const ids = new Set(wanted.map((result) => result.id));
+  const shown = new Map(wanted.map((result) => [result.id, result]));
   for (const [id, tile] of tiles) {
-    if (!ids.has(id)) {
+    if (shown.get(id) !== tile.result) {
       tile.remove();
       tiles.delete(id);
     }
@@ -41,7 +41,7 @@ export const revealTile = (id) => tiles.get(id)?.scrollIntoView({ block: 'neares
 
 function newTile(result, choose) {
   const kind = result.anomalous ? 'bad' : 'good';
-  const tile = document.createElement('li');
+  const tile = Object.assign(document.createElement('li'), { result });
   const button = document.createElement('button');
   tile.dataset.verdict = kind;
   tile.toggleAttribute('data-plain', !result.picture && !result.own);

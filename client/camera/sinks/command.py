@@ -48,7 +48,7 @@ class Command:
         try:
             done = subprocess.run(self._arguments, input=body.encode(), env=os.environ | told, timeout=_SECONDS, check=False)
             reason = f"exit status {done.returncode}" if done.returncode else None
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:  # a value that no variable can hold, too
             reason = str(error)
         if reason:
             self._failed()

@@ -55,6 +55,7 @@ class Folder:
             step=_TICK_MS // 2,
             rust_timeout=_TICK_MS,
             yield_on_timeout=True,
+            ignore_permission_denied=True,  # of a folder such as lost+found; `_look` tells of it
             stop_event=stop,
         )
         looked = -_LOOK_AGAIN
@@ -125,7 +126,7 @@ class Folder:
         found = self.part_pattern.search(path.name) if self.part_pattern else None
         del self._candidates[path]
         if not origins.knows(origin):
-            yield Frame(picture, candidate.modified / 1e9, _readable(found[1] if found else path.stem), origin)
+            yield Frame(picture, candidate.modified / 1e9, _readable(found[1] if found and found[1] else path.stem), origin)
         if self.delete:
             path.unlink(missing_ok=True)
 

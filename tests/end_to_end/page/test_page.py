@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,11 @@ MARGIN = 16  # of the stage, in CSS pixels, as viewer.js has it
 expect.set_options(timeout=PATIENCE_MS)
 
 
-def post(service: ServiceProcess, picture: Path, **labels: str) -> dict[str, Any]:
+def post(service: ServiceProcess, picture: Path, request_id: str | None = None, **labels: str) -> dict[str, Any]:
     """Score a picture as a camera does."""
     headers = {f"X-Duet-{name.title()}": value.encode() for name, value in labels.items()}
+    if request_id is not None:
+        headers["X-Request-ID"] = request_id.encode()
     answer: dict[str, Any] = service.client.post("/score", content=picture.read_bytes(), headers=headers).json()
     return answer
 
@@ -189,6 +192,23 @@ def test_feedback_becomes_a_data_set(page: Page, service: ServiceProcess, archiv
     assert service.metric("duet_feedback_total", label="bad", verdict="good") == 1
 
 
+def test_a_part_that_is_scored_again_under_its_id_is_a_new_result(page: Page, service: ServiceProcess) -> None:
+    """It was dirty, and has been cleaned: its tile does not stay a defect's, nor keep what was said of that."""
+    post(service, DEFECT, request_id="part-40", part="40")
+    expect(page.locator("#facts")).to_contain_text("40")
+    page.click("#wall li:first-child button")
+    page.keyboard.press("b")
+    expect(page.locator("#wall li:first-child")).to_have_attribute("data-feedback", "bad")
+    post(service, GOOD, request_id="part-41", part="41")
+    post(service, GOOD, request_id="part-40", part="40")
+    tile = page.locator("#wall li").first
+    expect(tile).to_contain_text("40")
+    expect(tile).to_have_attribute("data-verdict", "good")
+    expect(tile).to_have_attribute("data-feedback", "")
+    expect(page.locator("#wall li", has_text="40")).to_have_count(1)
+    expect(page.locator("#verdict")).to_have_attribute("data-verdict", "good")
+
+
 def test_camera(page: Page) -> None:
     page.click("#camera")
     expect(page.locator("#invitation")).to_be_hidden()
@@ -316,6 +336,19 @@ def test_key_is_asked_for_and_forgotten_with_the_tab(browser: Browser, tmp_path:
         stranger.goto(str(service.client.base_url))
         expect(stranger.locator("#key-dialog")).to_be_visible()
         assert KEY not in service.log.read_text()
+
+
+def test_a_connection_that_is_silent_for_too_long_is_not_live(browser: Browser, service: ServiceProcess) -> None:
+    """As one is whose switch has lost its power: nobody ends it. Here the page's clock runs ahead of what the service says."""
+    with browser.new_context(locale="en-GB") as context:
+        page = context.new_page()
+        page.clock.install()
+        page.goto(str(service.client.base_url))
+        expect(page.locator("#connection")).to_contain_text("Live")
+        page.clock.pause_at(time.time() + 3600)
+        expect(page.locator("#connection")).to_contain_text("No connection")
+        page.clock.run_for(3_000)
+        expect(page.locator("#connection")).to_contain_text("Live")
 
 
 def test_the_page_comes_back_when_the_service_does(browser: Browser, tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
 
@@ -132,15 +135,21 @@ def test_nobody_listens(score: Score) -> None:
         score(grey(), to="http://127.0.0.1:1", timeout=0.5)
 
 
-def test_somebody_else_listens(score: Score) -> None:
-    from http.server import BaseHTTPRequestHandler, HTTPServer
+@contextmanager
+def stranger(headers: dict[str, str], pieces: list[bytes]) -> Iterator[str]:
+    """The address of a server that is no Duet, and takes a moment for each piece of its answer."""
 
     class Stranger(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(200)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(b"<html>welcome")
+            with contextlib.suppress(ConnectionError):  # the client has gone
+                for piece in pieces:
+                    self.wfile.write(piece)
+                    time.sleep(0.1)
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -149,11 +158,29 @@ def test_somebody_else_listens(score: Score) -> None:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            with pytest.raises(UnexpectedAnswerError, match="<html>welcome"):
-                score(grey(), to=f"http://127.0.0.1:{server.server_port}")
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize(
+    ("headers", "message"), [({}, "<html>welcome"), ({"Content-Encoding": "gzip"}, "answer cannot be decoded")]
+)
+def test_somebody_else_listens(score: Score, headers: dict[str, str], message: str) -> None:
+    with stranger(headers, [b"<html>welcome"]) as address, pytest.raises(UnexpectedAnswerError, match=message):
+        score(grey(), to=address)
+
+
+def test_an_answer_that_trickles_has_no_more_time_than_any_other(score: Score) -> None:
+    with stranger({}, [b" "] * 30) as address, pytest.raises(DeadlineError):
+        score(grey(), to=address, timeout=0.5)
+
+
+@pytest.mark.parametrize("request_id", ["", "Teil 17", "Stück", "x" * 129])
+def test_an_id_that_the_service_would_not_take_is_refused(score: Score, request_id: str) -> None:
+    with pytest.raises(ValueError, match="1 to 128 ASCII characters without spaces"):
+        score(grey(), request_id=request_id)
 
 
 def test_a_full_queue_is_waited_for_as_long_as_it_asks(score: Score, models: Path, tmp_path: Path) -> None:

@@ -327,6 +327,25 @@ def test_another_picture_of_the_same_id_inherits_no_label(keeping: ServiceProces
     assert {path.read_bytes() for path in (tmp_path / "set/bad").iterdir()} == {late}
 
 
+def test_a_label_is_for_the_last_picture_of_its_id(keeping: ServiceProcess, archive: Path, tmp_path: Path) -> None:
+    """Whether that is a good one, which is only remembered, or an anomalous one that came after a good one."""
+    first, missed, last = encode(spotted()), encode(grey()), encode(reddish())
+    post(keeping, first, "part-17")
+    wait_until(lambda: keeping.metric("duet_archived_total", reason="anomalous") == 1)
+    yesterday = next(archive.iterdir())
+    yesterday.rename(archive / "2026-01-01")
+    post(keeping, missed, "part-17")
+    assert keeping.client.post("/feedback", json={"id": "part-17", "label": "bad"}).status_code == 200
+    exported = export_archive(archive, tmp_path / "missed")
+    assert (exported.good, exported.bad, exported.unlabelled) == (0, 1, 1)
+    assert {path.read_bytes() for path in (tmp_path / "missed/bad").iterdir()} == {missed}
+    post(keeping, missed, "part-17")
+    post(keeping, last, "part-17")
+    assert keeping.client.post("/feedback", json={"id": "part-17", "label": "good"}).status_code == 200
+    export_archive(archive, tmp_path / "last")
+    assert {path.read_bytes() for path in (tmp_path / "last/good").iterdir()} == {last}
+
+
 def test_a_record_that_was_cut_short_costs_itself_alone(
     keeping: ServiceProcess, archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -101,6 +101,37 @@ async def test_connection_may_rest_for_longer_between_requests(port: int) -> Non
     writer.close()
 
 
+async def hasty_application(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    """Answers before it has read the body."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"done"})
+
+
+async def test_connection_rests_after_the_end_of_a_body_that_was_answered_early() -> None:
+    async with serving(hasty_application) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+        writer.write(REQUEST)
+        assert await reader.readuntil(b"done")
+        writer.write(b"ab")
+        await asyncio.sleep(2 * PATIENCE)
+        writer.write(REQUEST)
+        assert await reader.readuntil(b"done")
+        writer.write(b"ab")
+        async with asyncio.timeout(30):
+            assert await reader.read() == b""  # until it has rested for too long
+        writer.close()
+
+
+async def test_rest_of_a_body_that_was_answered_early_is_not_waited_for() -> None:
+    async with serving(hasty_application) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+        writer.write(REQUEST)
+        assert await reader.readuntil(b"done")
+        async with asyncio.timeout(IDLE):  # not the time that it may rest
+            assert await reader.read() == b""
+        writer.close()
+
+
 async def test_header_that_does_not_end_is_cut_off_after_an_answer(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(REQUEST + b"ab")

@@ -141,9 +141,12 @@ def test_a_full_spool_stops_the_source_or_drops_the_oldest(models: Path, tmp_pat
             assert metrics["duet_camera_spool_bytes"] <= metrics["duet_camera_spool_capacity_bytes"] == 2**20
             assert metrics["duet_camera_dropped_total"] == (25 if policy == "drop-oldest" else 0)
             with running_service(models, tmp_path / "service.log", port=service.port):
-                verdicts = camera.wait_for(lambda verdicts, policy=policy: len(verdicts) == (5 if policy != "stop" else 30))
-        parts = [f"{number:02d}" for number in range(30)]
-        assert [v["part"] for v in verdicts] == (parts if policy == "stop" else parts[-5:])
+                verdicts = camera.wait_for(lambda verdicts: len(verdicts) == 30)
+        assert [v["part"] for v in verdicts] == [f"{number:02d}" for number in range(30)]
+        assert {v["reason"] for v in verdicts[-5:]} == {"score"}
+        # those that were in flight then are scored after all
+        assert {v["reason"] for v in verdicts} == ({"score"} if policy == "stop" else {"score", "dropped"})
+        assert all(v["verdict"] == "bad" and v["scores"] is None for v in verdicts if v["reason"] == "dropped")
 
 
 def test_webhook_gets_every_verdict_however_often_it_fails(url: str, tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def test_command_runs_once_for_what_is_not_late(tmp_path: Path) -> None:
     Command([sys.executable, "-c", "raise SystemExit(3)"], None, lambda: failures.append(1)).deliver(verdict)
     Command(["/nonexistent/relay"], None, lambda: failures.append(1)).deliver(verdict)
     assert len(failures) == 2
+    sink.deliver(body("P\0", taken=time.time()))  # which no variable can hold
+    assert len(failures) == 3
 
 
 @pytest.mark.parametrize(

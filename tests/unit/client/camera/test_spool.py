@@ -122,12 +122,29 @@ def test_a_full_spool_waits_for_room_or_for_the_stop(opened: Open) -> None:
 def test_a_full_spool_may_drop_its_oldest(opened: Open) -> None:
     spool = opened(capacity=10, full="drop-oldest")
     first, second, third = (put(spool, b"1234") for _ in range(3))
-    assert spool.waiting(0, 9) == [second, third]
-    assert (spool.frames, spool.bytes, spool.dropped) == (2, 8, 1)
-    assert spool.picture(first.sequence) is None
-    assert not spool.decide(first.sequence, "score", final=True)
+    assert spool.waiting(0, 9) == [first, second, third]
+    assert (spool.frames, spool.bytes, spool.dropped) == (3, 8, 1)
+    assert [spool.picture(frame.sequence) for frame in (first, second)] == [None, b"1234"]
     put(spool, b"a frame larger than all of the spool is taken alone")
-    assert (spool.frames, spool.dropped) == (1, 3)
+    assert (spool.frames, spool.dropped) == (4, 3)
+
+
+def test_verdicts_of_a_frame_outlive_its_picture(opened: Open) -> None:
+    spool = opened(capacity=10, full="drop-oldest")
+    frame = put(spool, b"12345678")
+    assert spool.decide(frame.sequence, "fail-safe", final=False)
+    put(spool, b"12345678")
+    assert spool.dropped == 1
+    assert spool.next_verdict("a") == (1, "fail-safe")
+    assert spool.decide(frame.sequence, "dropped", final=True)
+    spool.delivered("a", 1)
+    assert spool.next_verdict("a") == (2, "dropped")
+
+
+def test_a_part_is_named_by_what_prints(opened: Open) -> None:
+    """A PLC fills a string of fixed length with zeros."""
+    spool = opened()
+    assert [put(spool, part=part).part for part in ("17\0\0", "\0", "Teil 7")] == ["17", "2", "Teil 7"]
 
 
 def test_a_spool_is_used_by_one(opened: Open, tmp_path: Path) -> None:
@@ -163,7 +180,7 @@ def test_a_sink_that_fails_does_not_fill_the_spool(opened: Open) -> None:
     undecided = put(spool, b"12345678")
     put(spool, b"12345678")
     assert spool.dropped == 1
-    assert [row.sequence for row in spool.waiting(0, 9)] == [undecided.sequence + 1]
+    assert [row.sequence for row in spool.waiting(0, 9)] == [undecided.sequence, undecided.sequence + 1]
     told = []
     while (verdict := spool.next_verdict("a")) is not None:
         told.append(verdict)

@@ -9,8 +9,10 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import watchfiles
 
 from client.camera.sources.folder import Folder
 from tests.frames import PATIENCE, Remembered, Taking
@@ -108,3 +110,27 @@ def test_a_folder_that_cannot_be_read_for_a_while_brings_no_part_twice(tmp_path:
         patch.setattr(os, "walk", interrupted)
         folder._look(remembered)
     assert len(remembered.origins) == 2
+
+
+def test_folder_names_a_part_by_its_file_where_the_pattern_finds_none(tmp_path: Path) -> None:
+    for number, name in enumerate(("17_washer.png", "washer.png", "gear.png")):
+        (tmp_path / name).write_bytes(encode(noise(number)))
+    with Taking(Folder(tmp_path, re.compile("^(?:([0-9]+)_)?w"), delete=False)) as taking:
+        frames = taking.wait_for(3)
+    assert {frame.part for frame in frames} == {"17", "washer", "gear"}
+
+
+def test_folder_passes_over_a_folder_that_it_may_not_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as lost+found: the tests' user may watch everything, so what is asked of the watcher is looked at."""
+    watched: list[dict[str, Any]] = []
+    watch = watchfiles.watch
+
+    def told(*paths: Path, **options: Any) -> Iterator[set[tuple[watchfiles.Change, str]]]:
+        watched.append(options)
+        return watch(*paths, **options)
+
+    monkeypatch.setattr(watchfiles, "watch", told)
+    (tmp_path / "a.png").write_bytes(encode(noise(1)))
+    with Taking(Folder(tmp_path, None, delete=False)) as taking:
+        taking.wait_for(1)
+    assert watched[0]["ignore_permission_denied"]
