@@ -34,6 +34,8 @@ from training.scorers import RunScorer
 from training.start import start_run
 from training.teacher import load_teacher
 
+from .resume import claim
+
 TIMED_BATCH, TIMED_ROUNDS = 4, 25
 
 
@@ -70,6 +72,7 @@ def main(
     training = load_samples(layout, data, "train", names)[::every]
     test = load_samples(layout, data, "test", names)[::every]
     base = {"teacher": teacher, "input_size": input_size, "steps": steps, "batch_size": batch_size}
+    claim(output, {"data": data.resolve(), "layout": layout, "normal": names, "every": every, **base})
     rows = variants(load_teacher(teacher, input_size).depth)
     runs = {}
     for name, changed in rows.items():

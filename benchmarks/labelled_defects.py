@@ -28,6 +28,8 @@ from training.run_folder import RunFolder
 from training.scorers import RunScorer
 from training.start import start_run
 
+from .resume import claim
+
 METRICS = ("image_auroc/local", "image_auroc/semantic", "image_auroc/joint", "image_ap/joint", "pixel_auroc/local",
            "aupro/local", "detection_rate", "false_alarm_rate")  # fmt: skip
 
@@ -44,6 +46,11 @@ def main(
 ) -> None:
     """Print the table, in per cent, mean over seeds."""
     counts, seeds = count or [0, 10, 50], seed or [0]
+    claim(
+        output,
+        {"data": data.resolve(), "left out": max(counts), "teacher": teacher, "input size": input_size, "steps": steps}
+        | {"batch size": batch_size},
+    )
     good, test = load_samples("mvtec", data, "train"), load_samples("mvtec", data, "test")
     bad = [sample for sample in test if sample.label != GOOD]
     figures: dict[int, list[dict[str, float]]] = {number: [] for number in counts}

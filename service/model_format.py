@@ -25,6 +25,7 @@ PATCH = 14  # pixels a side of what the teacher sees as one token
 Branch = Literal["local", "semantic"]
 ScoreName = Literal["local", "semantic", "joint"]
 Precision = Literal["fp32", "fp16", "int8"]
+VERSION = re.compile(r"[1-9][0-9]{0,8}")  # the name of its folder
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ModelName = Annotated[str, Field(pattern=f"^{MODEL_NAME.pattern}$")]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -210,8 +211,4 @@ def versions(models: Path, name: str) -> list[int]:
     folder = models / name
     if not folder.is_dir():
         return []
-    return sorted(
-        int(path.name)
-        for path in folder.iterdir()
-        if re.fullmatch(r"[1-9][0-9]{0,8}", path.name) and (path / MODEL_FILE).is_file()
-    )
+    return sorted(int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name) and (path / MODEL_FILE).is_file())

@@ -19,6 +19,8 @@ from .files import write_beside
 
 log = logging.getLogger(__name__)
 
+MOSTLY = 0.5  # of the good pictures
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -39,6 +41,7 @@ def export_archive(archive: Path, output: Path, model: str | None = None, line: 
     if not archive.is_dir():
         raise TrainingError(f"{archive} is no folder: name the one that DUET_ARCHIVE names for the service")
     counted: Counter[str] = Counter(good=0, bad=0, unlabelled=0)
+    alarms = 0
     for picture, record in _pictures(archive):
         if model not in (None, record.model.name) or line not in (None, record.line):
             continue
@@ -50,8 +53,15 @@ def export_archive(archive: Path, output: Path, model: str | None = None, line: 
         write_beside(output / label / name, partial(shutil.copyfile, picture))
         (output / ("bad" if label == "good" else "good") / name).unlink(missing_ok=True)
         counted[label] += 1
+        alarms += label == "good" and record.anomalous
     if not counted["good"] + counted["bad"]:
         raise TrainingError(f"{archive} has no labelled picture that was asked for: label some on the service's page first")
+    if alarms > MOSTLY * counted["good"]:
+        log.warning(
+            "%d of the %d good pictures were called anomalous: where most parts pass, these are the strangest good ones of the "
+            "line, and a model calibrated on them alone lets defects pass; add ordinary good ones with another --data",
+            alarms, counted["good"],
+        )  # fmt: skip
     return Exported(**counted)
 
 

@@ -56,7 +56,7 @@ def _facts(metadata: ModelMetadata, made_of: RunDescription | int, outcome: RunC
     else:
         classes = ", ".join(f"{name} {n:,}" for name, n in zip(data.normal, made_of.class_counts, strict=True))
         folds = made_of.settings.folds
-        how = f"which students of {folds} folds never saw" if folds else "set apart before training"
+        how = f"which students of {folds} folds never saw" if folds else "that the training has not seen"
     low, high = expected_false_alarms(images, metadata.alpha)
     stand_in = ", a stand-in for DINOv2" if metadata.teacher.stand_in else ""
     yield "Teacher", f"`{metadata.teacher.source}`{stand_in}; weights {metadata.teacher.sha256[:12]}"

@@ -47,13 +47,15 @@ def calibrate(
 ) -> None:
     """Calibrate anew, without training, on --data: good pictures of a line. A run without --data: on its held-out pictures.
 
-    Of a model.onnx the next version is written; a run keeps the new pictures in place of those that it held out.
+    Of a model.onnx the next version is written; a run keeps the new pictures in place of those that it held out. Good are
+    pictures of the classes that it was trained on, unless --normal names others, and all where the data set has none of them.
     """
     from .calibrate import calibrate_run
-    from .data import load_sources
+    from .data import claimed, load_sources
     from .data.readable import naming_all_unreadable, readable
     from .recalibrate import recalibrate, recalibrate_run
     from .run_folder import RunFolder
+    from .scorers import OnnxScorer
 
     exported = model.suffix == ".onnx"
     if exported and not data:
@@ -61,7 +63,9 @@ def calibrate(
     if not data:
         say(f"{model}: {promise(calibrate_run(RunFolder(model), alpha))}")
         return
-    samples = load_sources(sources(data, layout), "train", normal or [])
+    folders = sources(data, layout)
+    own = OnnxScorer(model).normal if exported else RunFolder(model).description().training_data.normal
+    samples = load_sources(folders, "train", normal or claimed(folders, own))
     if skip_unreadable:
         samples = readable(samples, skip=True)
     with naming_all_unreadable(samples):
@@ -103,7 +107,7 @@ def evaluate(
     skip_unreadable: SkipOption = False,
 ) -> None:
     """Measure a model on a labelled test split. Normal are the classes that it was trained on, unless --normal names others."""
-    from .data import load_sources
+    from .data import claimed, load_sources
     from .data.readable import naming_all_unreadable, readable
     from .evaluate import evaluate as measure
     from .false_alarms import false_alarms_table
@@ -113,8 +117,7 @@ def evaluate(
 
     scorer = open_scorer(model)
     folders = sources(data, layout)
-    names = normal or list(dict.fromkeys(name for folder in folders for name in folder.claimed(scorer.normal)))
-    samples = load_sources(folders, "test", names)[::every]
+    samples = load_sources(folders, "test", normal or claimed(folders, scorer.normal))[::every]
     if skip_unreadable:
         samples = readable(samples, skip=True)
     with naming_all_unreadable(samples):

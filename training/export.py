@@ -23,19 +23,20 @@ from service.model_format import (
     INPUT,
     METADATA_KEY,
     MODEL_FILE,
+    VERSION,
     Branch,
     ModelMetadata,
     ModelName,
     Parity,
     Precision,
     Shape,
-    versions,
 )
 
 from .calibrate import branch_calibration
 from .card import write_card
 from .errors import TrainingError
 from .graph import CalibratedGraph
+from .model_file import save_model
 from .report import METRICS_FILE, PICTURES
 from .rounded_export import quantise, round_to_half
 from .run_folder import RunFolder
@@ -112,7 +113,7 @@ def export_run(
         model = onnx.load(file)
         store_half(model)
         write_metadata(model, metadata)
-        onnx.save(model, file)
+        save_model(model, file)
         pictures = {name: title for name, title in PICTURES.items() if report and (report / name).is_file()}
         for picture in pictures:
             shutil.copyfile(cast(Path, report) / picture, file.with_name(picture))
@@ -188,7 +189,7 @@ def publish(folder: Path, models: Path, name: str) -> Path:
         for part in folder.iterdir():
             shutil.copyfile(part, beside / part.name)
         while True:
-            version = models / name / str(max(versions(models, name), default=0) + 1)
+            version = models / name / str(_next_version(models / name))
             try:
                 os.rename(beside, version)  # noqa: PTH104 - Path.rename says the same, but this one fails on a non-empty target
                 return version / MODEL_FILE
@@ -197,3 +198,8 @@ def publish(folder: Path, models: Path, name: str) -> Path:
                     raise TrainingError(f"cannot write {version}: {error.strerror}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _next_version(folder: Path) -> int:
+    """After all that are there, not only those with a model file: one that somebody has emptied in part is no next version."""
+    return 1 + max((int(path.name) for path in folder.iterdir() if VERSION.fullmatch(path.name)), default=0)

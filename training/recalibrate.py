@@ -20,6 +20,7 @@ from .data import GOOD, Sample
 from .errors import TrainingError
 from .export import publish, write_metadata
 from .model_constants import set_calibration
+from .model_file import save_model
 from .progress import Progress
 from .run_folder import RunCalibration, RunFolder, decode_pictures
 from .scorers import OnnxScorer
@@ -56,8 +57,9 @@ def recalibrate(file: Path, samples: Sequence[Sample], alpha: float | None = Non
         changed = Path(scratch) / MODEL_FILE
         if (seen := file.with_name(SEEN)).exists():
             shutil.copyfile(seen, changed.with_name(SEEN))
+            replace_seen(changed.with_name(SEEN), HELD_OUT, good)
         write_card(changed.parent, described, int(file.resolve().parent.name), outcome, {})
-        onnx.save(model, changed)
+        save_model(model, changed)
         _check(changed, outcome.calibration, good[0])
         return publish(Path(scratch), folder.parent, metadata.name), outcome
 

@@ -49,7 +49,7 @@ def _write_false_alarms(path: Path, evaluation: Evaluation) -> None:
 
 def _write_scores(path: Path, evaluation: Evaluation) -> None:
     tensors = [name for name in TENSORS if name in evaluation.outputs]
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:  # a file's name need not be text
         writer = csv.writer(stream)
         writer.writerow(["name", "category", "defect", "label", *tensors, "anomalous"])
         for index, sample in enumerate(evaluation.samples):

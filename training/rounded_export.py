@@ -19,6 +19,7 @@ from .half_precision import to_half
 from .int8 import to_int8
 from .metrics import auroc_placements
 from .model_constants import set_calibration, whiten_anew
+from .model_file import save_model
 from .progress import Progress
 from .run_folder import RunCalibration, RunFolder
 from .spoiling import spoil
@@ -39,12 +40,13 @@ COMPARED = 200  # good pictures, each with a spoilt copy
 
 def round_to_half(file: Path, run: RunFolder) -> None:
     """Rewrite the float32 file in half precision; raises TrainingError where scores or their order change too much."""
-    pictures = run.held_out()[:COMPARED]
+    held_out = run.held_out()
+    pictures = np.array(held_out[_spread(len(held_out), COMPARED)])
     at_once = pictures_at_once(run.description().settings.tiles)
     before = scores(file, pictures, at_once)
     model = onnx.load(file)
     restore(model)
-    onnx.save(to_half(model), file)
+    save_model(to_half(model), file)
     after = scores(file, pictures, at_once)
     for name, values in before.items():
         difference = float((np.abs(values - after[name]) / np.maximum(1, np.abs(values))).max())
@@ -75,18 +77,18 @@ def quantise(file: Path, run: RunFolder, outcome: RunCalibration) -> RunCalibrat
         )
     at_once = pictures_at_once(run.description().settings.tiles)
     good = run.held_out()
-    spoilt = _spoilt(good[:COMPARED], run.training())
+    compared = _spread(len(good), COMPARED)
+    spoilt = _spoilt(good[compared], run.training())
     before = scores(file, good, at_once)
-    reference = auroc_placements(before["joint_score"][: len(spoilt)], scores(file, spoilt, at_once)["joint_score"])
+    reference = auroc_placements(before["joint_score"][compared], scores(file, spoilt, at_once)["joint_score"])
     model = onnx.load(file)
     restore(model)
     training = run.training()
     rounded = to_int8(model, training, at_once)
-    chosen = np.linspace(0, len(training) - 1, min(len(training), WHITENED)).astype(int)
-    whiten_anew(rounded, model, training[chosen], at_once)
-    onnx.save(rounded, file)
+    whiten_anew(rounded, model, training[_spread(len(training), WHITENED)], at_once)
+    save_model(rounded, file)
     after = scores(file, good, at_once)
-    lost = reference - auroc_placements(after["joint_score"][: len(spoilt)], scores(file, spoilt, at_once)["joint_score"])
+    lost = reference - auroc_placements(after["joint_score"][compared], scores(file, spoilt, at_once)["joint_score"])
     error = 2 * float(lost.std()) / len(lost) ** 0.5
     comparison = (
         f"of good held-out pictures against {len(lost)} spoilt ones, float32 has an AUROC of {100 * reference.mean():.2f} %, "
@@ -103,7 +105,7 @@ def quantise(file: Path, run: RunFolder, outcome: RunCalibration) -> RunCalibrat
     log.info("%s", comparison)
     log.info("the float32 threshold would reject %d of %d good ones: calibrated anew", alarms, len(good))
     set_calibration(rounded, anew.calibration, file)
-    onnx.save(rounded, file)
+    save_model(rounded, file)
     return anew
 
 
@@ -128,8 +130,14 @@ def _spoilt(good: Pictures, donors: Pictures) -> Pictures:
     """A copy of each picture with its largest square spoilt."""
     side = min(good.shape[1:3])
     copies = np.array(good)
-    copies[:, :side, :side] = spoil(copies[:, :side, :side], donors[:COMPARED, :side, :side], np.random.default_rng(0))
+    donors = donors[_spread(len(donors), COMPARED)][:, :side, :side]
+    copies[:, :side, :side] = spoil(copies[:, :side, :side], donors, np.random.default_rng(0))
     return copies
+
+
+def _spread(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Numbers of at most so many of `count` pictures, from all over them: they lie class by class."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def _float64(values: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float64] | None:

@@ -133,15 +133,21 @@ class RunFolder:
         steps = description.settings.steps
         if state["step"] < steps:
             raise TrainingError(f"{self.path} stands at step {state['step']} of {steps}: go on with 'duet-train fit --resume'")
+        teacher, decoder, encoder = self.untrained()
+        decoder.load_state_dict(state["decoder"])
+        encoder.load_state_dict(state["encoder"])
+        for student in (decoder, encoder):  # as the model file stores them, so that both score alike
+            student.half().float().eval()
+        return teacher, decoder, encoder
+
+    def untrained(self) -> tuple[Teacher, DecoderStudent, EncoderStudent]:
+        """The run's teacher with fresh students; raises TrainingError where the teacher's weights have changed since."""
+        description = self.description()
         teacher, decoder, encoder = new_networks(description.settings)
         if teacher.info.sha256 != description.teacher_sha256:
             raise TrainingError(
                 f"teacher '{description.settings.teacher}' is no longer the one that {self.path} was trained with"
             )
-        decoder.load_state_dict(state["decoder"])
-        encoder.load_state_dict(state["encoder"])
-        for student in (decoder, encoder):  # as the model file stores them, so that both score alike
-            student.half().float().eval()
         return teacher, decoder, encoder
 
     def raw_graph(self, branches: Sequence[Branch] = ("local", "semantic"), levels: ClassLevels | None = None) -> RawGraph:

@@ -15,7 +15,7 @@ from .noisy_or import joint_hazard, surprise_of_defect
 from .optimizers import Muon, StableAdamW, scale_learning_rates
 from .precision import TYPES
 from .processes import accelerator
-from .run_folder import RunFolder, load_state, new_networks
+from .run_folder import RunFolder, load_state
 from .schedule import warmup_cosine
 from .students import Students, defect_loss, local_loss, semantic_loss
 from .teacher import normalise
@@ -38,7 +38,7 @@ class Trainer:
         if self.accelerator.num_processes > 1 and self.accelerator.is_main_process:
             log.info("%d processes train together on %s", self.accelerator.num_processes, self.device.type)
         torch.manual_seed(settings.seed)
-        teacher, decoder, encoder = new_networks(settings)
+        teacher, decoder, encoder = run.untrained()
         self.teacher, self.decoder, self.encoder = teacher.to(self.device), decoder, encoder
         self.students: nn.Module = self.accelerator.prepare_model(Students(decoder, encoder).train())
         self.optimizers = self._new_optimizers()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..calibrate import calibrate_run
 from ..data import Sample, class_names, load_samples
@@ -39,6 +39,7 @@ class BenchmarkSettings(BaseModel):
     semantic: bool
     every: int
     fit: FitSettings
+    data: str = Field(default="", description="folder of the data; empty in a folder of an earlier version")
 
     @property
     def headline(self) -> str:
@@ -72,7 +73,7 @@ def run_benchmark(
     todo = [task for task in todo if group in (None, task.group)]
     first = processes().is_main_process
     if first:
-        _claim(output / "benchmark.json", settings)
+        _claim(output / "benchmark.json", settings.model_copy(update={"data": str(root.resolve())}))
     results: list[TaskResult] = []
     for seed in seeds:
         for number, task in enumerate(todo, start=1):
@@ -103,6 +104,8 @@ def _claim(file: Path, settings: BenchmarkSettings) -> None:
     except ValidationError as error:
         raise TrainingError(f"{file} is damaged or from another version: choose another --output") from error
     before, now = ({**one.model_dump(exclude={"fit"}), **one.fit.model_dump()} for one in (found, settings))
+    if not found.data:
+        now["data"] = ""
     if other := [f"{name} {before[name]}" for name in now if before[name] != now[name]]:
         raise TrainingError(f"{file} was written with other settings ({', '.join(other)}): choose another --output")
 

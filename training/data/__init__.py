@@ -9,7 +9,7 @@ from .errors import DataError
 from .held_out import split_held_out
 from .layouts import LAYOUTS, class_names, load_samples
 from .sample import ANOMALOUS, GOOD, Sample
-from .sources import Source, load_labelled_defects, load_sources
+from .sources import Source, claimed, load_labelled_defects, load_sources
 from .tree import Split
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Sample",
     "Source",
     "Split",
+    "claimed",
     "class_names",
     "fingerprint",
     "load_labelled_defects",

@@ -44,14 +44,21 @@ def classes(root: Path) -> list[str]:
 def _classes(root: Path) -> dict[str, Path]:
     """Raises DataError for pictures that would be left out, or learned as good against the name of their folder."""
     inside = [] if _is_class(root) else [folder for folder in folders(root) if _is_class(folder)]
+    if left_out := [folder for folder in folders(root) if inside and folder not in inside and _holds_pictures(folder)]:
+        raise layout_error(f"pictures directly in {left_out[0].name}/, where those below would be left out,", root, EXPECTED)
     if named := [folder.name for folder in inside if folder.name.casefold() in NO_CLASSES]:
         raise layout_error(f"good/ beside {named[0]}/, which would be a class of good pictures,", root, EXPECTED)
     for folder in inside or [root]:
         read = [_part(folder, name) for name in PARTS] if _has_parts(folder) else []
-        for holder in (folder, _part(folder, "good")):
-            if left_out := [found for found in folders(holder) if found not in read and pictures(found)]:
+        for holder in (folder, *(_part(folder, name) for name in PARTS)):
+            if left_out := [found for found in folders(holder) if found not in read and _holds_pictures(found)]:
                 raise layout_error(f"no pictures in {left_out[0].name}/, which would be left out,", holder, EXPECTED)
-    return {folder.resolve().name: folder for folder in inside or [root]}
+    return {folder.name: folder for folder in inside} or {root.resolve().name: root}
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether there is a picture in the folder or below it."""
+    return bool(pictures(folder)) or any(map(_holds_pictures, folders(folder)))
 
 
 def _is_class(folder: Path) -> bool:

@@ -30,10 +30,12 @@ def classes(root: Path) -> list[str]:
 
 def find_categories(root: Path, expected: str) -> dict[str, Path]:
     """Folders of the categories by name: `root` itself, or those in it. Raises DataError where there is none."""
-    categories = [root] if _is_category(root) else [folder for folder in folders(root) if _is_category(folder)]
+    if _is_category(root):
+        return {root.resolve().name: root}
+    categories = {folder.name: folder for folder in folders(root) if _is_category(folder)}
     if not categories:
         raise layout_error("train/good or categories that hold it", root, expected)
-    return {category.resolve().name: category for category in categories}
+    return categories
 
 
 def good_pictures(folder: Path, category: str, expected: str) -> list[Sample]:

@@ -153,7 +153,9 @@ def _read_mask(path: Path) -> npt.NDArray[Any]:
         with Image.open(path) as image:
             if image.format == "JPEG":
                 raise DataError(f"mask {path} is a JPEG, whose edges are not sharp: save it as PNG")
-            values: npt.NDArray[Any] = np.asarray(image)
+            # a palette's indices are kinds of defects, if the first is black
+            coloured = image.mode == "P" and (image.getpalette() or [0, 0, 0])[:3] != [0, 0, 0]
+            values: npt.NDArray[Any] = np.asarray(image.convert("RGB") if coloured else image)
     except (OSError, SyntaxError) as error:
         raise DataError(f"mask {path} cannot be read: {error}") from error
     if values.ndim == 3:  # colour: black is good, whatever the opacity

@@ -25,6 +25,11 @@ class Source:
         return [name for name in names if is_class(name, known)]
 
 
+def claimed(sources: Sequence[Source], names: Sequence[str]) -> list[str]:
+    """Those of `names` that are classes of any of these data sets, in the order of these."""
+    return list(dict.fromkeys(name for source in sources for name in source.claimed(names)))
+
+
 def load_sources(sources: Sequence[Source], split: Split, normal: Sequence[str]) -> list[Sample]:
     """Samples of all sources. Each takes as its normal classes those of `normal` that it knows, all its classes if none.
 

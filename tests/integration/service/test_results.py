@@ -191,7 +191,7 @@ def test_nothing_is_kept_by_default(service: ServiceProcess, tmp_path: Path) -> 
 
 
 def test_anomalous_pictures_and_those_with_feedback_become_a_data_set(
-    keeping: ServiceProcess, archive: Path, tmp_path: Path
+    keeping: ServiceProcess, archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     found, missed, wrong = encode(spotted()), encode(grey(level=100), "JPEG"), encode(reddish(), "WEBP", lossless=True)
     post(keeping, found, "found", line="4", station="end", part="17")
@@ -217,6 +217,7 @@ def test_anomalous_pictures_and_those_with_feedback_become_a_data_set(
 
     exported = export_archive(archive, tmp_path / "set")
     assert (exported.good, exported.bad, exported.unlabelled) == (1, 2, 0)
+    assert "1 of the 1 good pictures were called anomalous" in caplog.text
     assert {path.read_bytes() for path in (tmp_path / "set/bad").iterdir()} == {found, missed}
     assert {path.read_bytes() for path in (tmp_path / "set/good").iterdir()} == {wrong}
     assert len(load_sources([Source("folder", tmp_path / "set")], "test", [])) == 3

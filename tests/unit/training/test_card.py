@@ -23,7 +23,7 @@ def test_it_states_the_facts_of_the_run(exported: Path, finished_run: RunFolder)
     for fact in (
         "stripes 24",
         description.training_data.fingerprint[:12],
-        "12 good pictures set apart",
+        "12 good pictures that the training has not seen",
         f"joint probability {outcome.threshold:.4f}",
         "| image AUROC, joint | 90.00 |",
         "| false alarms, of 20 | 5.00 | 0.13 to 24.87 |",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,10 +15,10 @@ import onnxruntime
 import pytest
 import torch
 
-from service.engine import Engine, EngineOptions
+from service.engine import Engine, EngineOptions, load_engines
 from service.images import resize_square
 from service.model_format import BRANCH_OUTPUTS, Branch, parse_metadata, score_threshold, versions
-from training import export
+from training import export, model_file
 from training.data import Sample
 from training.errors import TrainingError
 from training.evaluate import evaluate
@@ -148,12 +148,32 @@ def test_versions_count_up_past_gaps_and_strangers(tmp_path: Path, finished_run:
     assert export_run(finished_run, "stripes", tmp_path).parent.name == "2"
     (tmp_path / "stripes" / "7").mkdir()
     (tmp_path / "stripes" / "7" / "model.onnx").write_bytes(b"")
+    (tmp_path / "stripes" / "8").mkdir()
+    (tmp_path / "stripes" / "8" / "README.md").write_text("of a version whose model somebody has removed")
     (tmp_path / "stripes" / "latest").mkdir()
     (tmp_path / "stripes" / "README.md").write_text("card")
-    assert export_run(finished_run, "stripes", tmp_path).parent.name == "8"
+    assert export_run(finished_run, "stripes", tmp_path).parent.name == "9"
     assert export_run(finished_run, "other", tmp_path).parent.name == "1"
-    assert versions(tmp_path, "stripes") == [1, 2, 7, 8]
+    assert versions(tmp_path, "stripes") == [1, 2, 7, 9]
     assert not [path for path in (tmp_path / "stripes").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.usefixtures("copying_exporter")
+def test_weights_too_large_for_one_file_lie_beside_it(
+    tmp_path: Path, finished_run: RunFolder, exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of ViT-g: protobuf ends at 2 GiB, of which this test cannot have so many."""
+    monkeypatch.setattr(model_file, "LARGEST_FILE", 10_000)
+    file = export_run(finished_run, "stripes", tmp_path)
+    assert file.with_name("model.onnx.data").stat().st_size > file.stat().st_size
+    pictures = np.array(finished_run.held_out())
+    for name, values in run_onnx(exported, pictures).items():
+        np.testing.assert_array_equal(run_onnx(file, pictures)[name], values)
+    engine, *_ = load_engines(file, EngineOptions(intra_op_threads=1, max_batch_size=1))
+    assert engine.metadata.name == "stripes"
+    monkeypatch.undo()
+    model_file.save_model(onnx.load(file), file)
+    assert not file.with_name("model.onnx.data").exists()
 
 
 @pytest.mark.usefixtures("copying_exporter")
@@ -226,17 +246,17 @@ def _only_beside_models(models: Path, fail: Callable[[Path, Path], None]) -> Cal
 def test_two_exports_at_once_get_two_versions(tmp_path: Path, finished_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other export takes the version between our look and our rename."""
     looked: list[int] = []
-    look = versions
+    look = export._next_version
 
-    def slow_look(models: Path, name: str) -> Sequence[int]:
-        found = look(models, name)
+    def slow_look(folder: Path) -> int:
+        found = look(folder)
         if not looked:
-            (models / name / "1").mkdir()
-            (models / name / "1" / "model.onnx").write_bytes(b"the other's")
-        looked.append(len(found))
+            (folder / "1").mkdir()
+            (folder / "1" / "model.onnx").write_bytes(b"the other's")
+        looked.append(found)
         return found
 
-    monkeypatch.setattr(export, "versions", slow_look)
+    monkeypatch.setattr(export, "_next_version", slow_look)
     assert export_run(finished_run, "stripes", tmp_path).parent.name == "2"
     assert (tmp_path / "stripes" / "1" / "model.onnx").read_bytes() == b"the other's"
 

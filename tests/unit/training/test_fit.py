@@ -244,6 +244,15 @@ def test_two_processes_never_train_one_run(tmp_path: Path, new_run: NewRun) -> N
     assert fit(run)
 
 
+def test_a_run_goes_on_with_its_own_teacher_alone(tmp_path: Path, new_run: NewRun) -> None:
+    run = new_run(tmp_path, steps=1)
+    described = run.description().model_copy(update={"teacher_sha256": "0" * 64})
+    run.description_file.write_text(described.model_dump_json())
+    with pytest.raises(TrainingError, match=r"teacher '.*' is no longer the one that"):
+        fit(run)
+    assert not run.checkpoint_file.exists()
+
+
 def test_a_killed_loader_is_told_of(tmp_path: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the kernel kills one that finds no room in /dev/shm."""
     run, train_on = new_run(tmp_path, steps=200), Trainer.train_on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from training.errors import TrainingError
 from training.recalibrate import recalibrate, recalibrate_run
 from training.run_folder import RunFolder
 from training.scorers import OnnxScorer
+from training.seen_pictures import read_seen, refuse_seen
 
 MakeSamples = Callable[[int, int], list[Sample]]
 
@@ -81,7 +83,9 @@ def test_it_is_typed_as_the_help_says(file: Path, good_samples: MakeSamples, tmp
     (tmp_path / "line").mkdir()
     for index, sample in enumerate(dimmed(good_samples(20, 25))):
         Image.fromarray(sample.pixels()).save(tmp_path / f"line/{index}.png")
-    command = ["calibrate", str(file), "--data", str(tmp_path / "line"), "--layout", "folder", "--alpha", "0.05"]
+    for folder in ("stripes", "others"):  # of which the model knows the first
+        shutil.copytree(tmp_path / "line", tmp_path / "lines" / folder)
+    command = ["calibrate", str(file), "--data", str(tmp_path / "lines"), "--layout", "folder", "--alpha", "0.05"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert "stripes/2/model.onnx" in result.output
@@ -128,6 +132,11 @@ def test_pictures_that_it_has_learned_do_not_calibrate_it(file: Path, good_sampl
         recalibrate(file, good_samples(24, 1))
     new, _ = recalibrate(file, good_samples(12, 2), alpha=0.2)  # held out before
     assert (new.parent / "pictures.csv").read_bytes() == (file.parent / "pictures.csv").read_bytes()
+    newer, _ = recalibrate(file, good_samples(30, 3), alpha=0.2)
+    seen = read_seen(newer.parent / "pictures.csv")
+    assert Counter(seen.values()) == {"training": 24, "held out": 30}
+    with pytest.raises(TrainingError, match="the run was made with 30 of the 30 good pictures"):
+        refuse_seen(seen, good_samples(30, 3))
 
 
 @pytest.fixture

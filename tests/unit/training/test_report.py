@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,14 @@ def test_scores_csv_holds_every_score_exactly(report: Path, run_evaluation: Eval
         assert (int(row["label"]), int(row["anomalous"])) == (sample.label, run_evaluation.anomalous[index])
         for tensor, values in run_evaluation.outputs.items():
             assert np.float32(row[tensor]) == values[index]
+
+
+def test_a_name_that_is_no_text_is_spelled_out(tmp_path: Path, run_evaluation: Evaluation, finished_run: RunFolder) -> None:
+    first = replace(run_evaluation.samples[0], name=os.fsdecode(b"Pr\xfcfung.png"))
+    evaluation = replace(run_evaluation, samples=[first, *run_evaluation.samples[1:]])
+    write_report(tmp_path, evaluation, RunScorer(finished_run))
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as stream:
+        assert next(csv.DictReader(stream))["name"] == r"Pr\udcfcfung.png"
 
 
 def test_the_sheet_shows_a_row_for_each_kind_of_picture(report: Path, run_evaluation: Evaluation) -> None:

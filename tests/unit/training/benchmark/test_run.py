@@ -129,6 +129,14 @@ def test_other_settings_need_another_folder(finished: Path, data: Path, teacher_
     assert "was written with other settings (every 1): choose another --output" in str(result.exception)
 
 
+def test_other_data_need_another_folder(finished: Path, data: Path, teacher_folder: Path, tmp_path: Path) -> None:
+    """Their tasks may be called the same."""
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    result = runner.invoke(app, command(other, teacher_folder, finished, "single"))
+    assert isinstance(result.exception, TrainingError)
+    assert f"was written with other settings (data {data}): choose another --output" in str(result.exception)
+
+
 def test_multi_has_the_mean_over_categories_beside_the_pooled_figure(data: Path, teacher_folder: Path, tmp_path: Path) -> None:
     result = runner.invoke(app, command(data, teacher_folder, tmp_path / "multi", "multi"))
     assert result.exit_code == 0, result.output
@@ -198,6 +206,7 @@ def test_a_folder_of_an_earlier_version_is_gone_on_with(
     output = Path(shutil.copytree(finished, tmp_path / "earlier"))
     described = json.loads((output / "benchmark.json").read_text())
     del described["fit"]["whitened"]
+    del described["data"]
     (output / "benchmark.json").write_text(json.dumps(described))
     result = runner.invoke(app, command(data, teacher_folder, output, "single", "--seed", "0"))
     assert result.exit_code == 0, result.output

@@ -51,6 +51,10 @@ def test_a_folder_without_good_pictures_is_refused(tmp_path: Path, save_picture:
         (["good/a.png", "good/monday/b.png"], "monday/, which would be left out"),
         (["a.png", "older/d.png"], "older/, which would be left out"),
         (["bolts/good/a.png", "bolts/defects/a.png"], "defects/, which would be left out"),
+        (["good/a.png", "bad/scratch/a.png"], "scratch/, which would be left out"),
+        (["good/a.png", "bad/a.png", "masks/scratch/a.png"], "scratch/, which would be left out"),
+        (["good/a.png", "good/2026/monday/b.png"], "2026/, which would be left out"),
+        (["gear/a.png", "washer/monday/a.png"], "directly in washer/, where those below would be left out"),
     ],
 )
 def test_no_picture_is_left_out_or_learned_as_good_without_a_word(
@@ -60,6 +64,14 @@ def test_no_picture_is_left_out_or_learned_as_good_without_a_word(
         save_picture(tmp_path / file)
     with pytest.raises(DataError, match=why):
         load_samples("folder", tmp_path, "train")
+
+
+def test_linked_classes_keep_their_own_names(tmp_path: Path, save_picture: Save) -> None:
+    for name in ("gear", "washer"):
+        save_picture(tmp_path / f"line/{name}/current/a.png")
+        (tmp_path / "parts").mkdir(exist_ok=True)
+        (tmp_path / "parts" / name).symlink_to(tmp_path / f"line/{name}/current")
+    assert [sample.category for sample in load_samples("folder", tmp_path / "parts", "train")] == ["gear", "washer"]
 
 
 def test_capitals_do_not_matter(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:

@@ -56,6 +56,14 @@ def test_several_categories_make_one_set_and_normal_chooses(category: Path, save
         load_samples("mvtec", root, "train", ["nut"])
 
 
+def test_linked_categories_keep_their_own_names(category: Path) -> None:
+    linked = category.parent.parent / "linked"
+    linked.mkdir()
+    for name in ("one", "two"):
+        (linked / name).symlink_to(category)
+    assert Counter(sample.category for sample in load_samples("mvtec", linked, "train")) == {"one": 3, "two": 3}
+
+
 def test_without_ground_truth_there_are_no_masks(category: Path) -> None:
     (category / "ground_truth").rename(category.parent.parent / "elsewhere")
     assert [sample.has_mask for sample in load_samples("mvtec", category, "test")] == [False, True, False]

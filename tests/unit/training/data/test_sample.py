@@ -66,6 +66,21 @@ def test_colour_masks_mark_by_colour_and_not_by_opacity(tmp_path: Path, save_pic
     assert [tuple(place) for place in np.argwhere(sample.mask())] == [(2, 3)]
 
 
+def test_masks_with_a_palette_mark_by_colour(tmp_path: Path, save_picture: Save) -> None:
+    """Whichever index black has: some programs give the most frequent colour the first, others the last."""
+    pixels = np.zeros((6, 8, 3), dtype=np.uint8)
+    pixels[2, 3] = 255
+    Image.fromarray(pixels).quantize(2).save(tmp_path / "by-colour.png")
+    kinds = Image.fromarray(np.where(pixels[:, :, 0], np.uint8(7), np.uint8(0)))
+    kinds.putpalette([0, 0, 0] * 256)
+    kinds.save(tmp_path / "by-kind.png")
+    for name in ("by-colour.png", "by-kind.png"):
+        with Image.open(tmp_path / name) as image:
+            assert image.mode == "P"
+        sample = Sample("a", save_picture(tmp_path / "a.png"), ANOMALOUS, "part", "stain", (tmp_path / name,))
+        assert [tuple(place) for place in np.argwhere(sample.mask())] == [(2, 3)]
+
+
 def test_resized_masks_keep_pixels_that_are_half_defective(tmp_path: Path, save_picture: Save, save_mask: Save) -> None:
     left = [(y, x) for y in range(8) for x in range(4)]
     mask = save_mask(tmp_path / "m.png", *left, shape=(8, 8))
