@@ -194,18 +194,18 @@ def test_feedback_becomes_a_data_set(page: Page, service: ServiceProcess, archiv
 
 def test_a_part_that_is_scored_again_under_its_id_is_a_new_result(page: Page, service: ServiceProcess) -> None:
     """It was dirty, and has been cleaned: its tile does not stay a defect's, nor keep what was said of that."""
-    post(service, DEFECT, request_id="part-40", part="40")
-    expect(page.locator("#facts")).to_contain_text("40")
+    post(service, DEFECT, request_id="part-40", part="cleaned")
+    expect(page.locator("#facts")).to_contain_text("cleaned")
     page.click("#wall li:first-child button")
     page.keyboard.press("b")
     expect(page.locator("#wall li:first-child")).to_have_attribute("data-feedback", "bad")
-    post(service, GOOD, request_id="part-41", part="41")
-    post(service, GOOD, request_id="part-40", part="40")
+    post(service, GOOD, request_id="part-41", part="between")
+    post(service, GOOD, request_id="part-40", part="cleaned")
     tile = page.locator("#wall li").first
-    expect(tile).to_contain_text("40")
+    expect(tile).to_contain_text("cleaned")
     expect(tile).to_have_attribute("data-verdict", "good")
     expect(tile).to_have_attribute("data-feedback", "")
-    expect(page.locator("#wall li", has_text="40")).to_have_count(1)
+    expect(page.locator("#wall li", has_text="cleaned")).to_have_count(1)
     expect(page.locator("#verdict")).to_have_attribute("data-verdict", "good")
 
 
