@@ -114,6 +114,7 @@ class DuetClient:
         """The whole answer; httpx's own limits hold for each piece of it, however slowly they come."""
         request = call.request(self._http, body)
         with contextlib.closing(self._http.send(request, stream=True)) as answer:
+            request.extensions["timeout"]["read"] = call.remaining  # the head of the answer has taken some of it
             pieces = []
             for piece in answer.iter_raw():
                 pieces.append(piece)

@@ -6,7 +6,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import structlog
+
 from .memory import give_back_holes
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 class Changes:
@@ -34,5 +38,5 @@ class Changes:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         asyncio.get_running_loop().run_in_executor(None, give_back_holes)  # only now nothing holds what was unloaded
-        if not task.cancelled():
-            task.exception()  # its caller may be gone; what failed has been logged
+        if not task.cancelled() and (error := task.exception()) is not None:  # its caller may be gone
+            log.info("a change has ended early", reason=str(error))

@@ -24,10 +24,9 @@ class ModelFolder:
     Its methods block for as long as the disk does, and a network share may hang for ever: the event loop asks by `read`.
     """
 
-    def __init__(self, path: Path, patience: float) -> None:
-        """`patience` in seconds, as of WorkerPool."""
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._thread = WorkerPool("models", 1, patience)
+        self._thread = WorkerPool("models", 1)
         self._passed_over: set[str] = set()
 
     @property

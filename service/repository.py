@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 import structlog
 
 from .changes import Changes
-from .errors import DeadlineError, ModelRefusedError, NoModelError, UnknownModelError
+from .errors import DeadlineError, ModelRefusedError, NoModelError, OutOfMemoryError, UnknownModelError
 from .loaded_model import LoadedModel, open_model
 from .metrics import Metrics
 from .model_folder import ModelFolder, Stamp
@@ -28,6 +28,9 @@ from .worker_pool import WorkerPool
 State = Literal["ready", "on_demand", "not_loaded", "failed"]
 Key = tuple[str, int]
 T = TypeVar("T")
+
+_SLOW_DISK = 30.0  # seconds that a look into the folder may take, but for a request that only lists it
+_LAST_CHANGE = 5.0  # seconds that the end waits for a change under way
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -66,13 +69,13 @@ class Repository:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self._patience = settings.request_timeout_ms / 1000
-        self._folder = ModelFolder(settings.models, self._patience)
+        self._folder = ModelFolder(settings.models)
         self._limit = settings.max_models_mb * 2**20
         self._served: dict[Key, Served] = {}
         self._failures: dict[Key, tuple[Stamp, str]] = {}
         self._default: str | None = settings.default_model
         self._started = self._closing = False
-        self._loader = WorkerPool("loading", 1, self._patience)
+        self._loader = WorkerPool("loading", 1)
         self._changing = asyncio.Lock()
         self._changes = Changes()
 
@@ -154,15 +157,15 @@ class Repository:
 
     async def index(self) -> list[StoredModel]:
         """Every model of the repository, by name; raises DeadlineError where the folder does not answer."""
-        found = await self._ask(lambda folder: {name: folder.versions(name) for name in folder.names()})
+        found = await self._ask(lambda folder: {name: folder.versions(name) for name in folder.names()}, self._patience)
         return [StoredModel(name, tuple(self._stored((name, number)) for number in numbers)) for name, numbers in found.items()]
 
     async def close(self) -> None:
         """Compute what has been admitted, then unload every model; a change that hangs is left behind."""
         self._closing = True
-        await self._changes.ended(self._patience)
-        for key in list(self._served):
-            await self._withdraw(key)
+        await self._changes.ended(_LAST_CHANGE)
+        while self._served:
+            await self._withdraw(next(iter(self._served)))
         self._folder.close()
         self._loader.close()
 
@@ -205,6 +208,9 @@ class Repository:
     async def _load(self, key: Key, *, alone: bool) -> None:
         async with self._changing:
             loaded = await self._read(key)
+            if self._closing:
+                await self._put_out(key, Served(loaded, 0.0))
+                return
             before = self._served.get(key)
             self._served[key] = Served(loaded, time.monotonic())
             if before is not None and before.loaded is not None:
@@ -242,11 +248,12 @@ class Repository:
             await self._make_room(key, size)
             file, version = self._folder.file(*key), str(key[1])
             loaded = await self._loader.run(lambda: open_model(key[0], version, file, size, self._settings, self._metrics))
-        except (ModelFormatError, EngineError, ModelRefusedError) as error:
+        except (ModelFormatError, EngineError, ModelRefusedError, OutOfMemoryError) as error:
             self._metrics.model_load_failures.labels(*key).inc()
-            self._failures[key] = (stamp, str(error))
-            log.error("model refused", model=key[0], version=str(key[1]), reason=str(error))
-            raise ModelRefusedError(str(error)) from error
+            reason = "no memory is left for it" if isinstance(error, OutOfMemoryError) else str(error)
+            self._failures[key] = (stamp, reason)
+            log.error("model refused", model=key[0], version=str(key[1]), reason=reason)
+            raise ModelRefusedError(reason) from error
         self._failures.pop(key, None)
         log.info("model loaded", model=key[0], version=version, provider=loaded.provider, sha256=loaded.sha256)
         if not loaded.metadata.calibration.reference:
@@ -257,10 +264,10 @@ class Repository:
             )  # fmt: skip
         return loaded
 
-    async def _ask(self, question: Callable[[ModelFolder], T]) -> T:
+    async def _ask(self, question: Callable[[ModelFolder], T], patience: float | None = None) -> T:
         """What the folder answers; raises DeadlineError where it does not."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(patience or _SLOW_DISK):
                 return await self._folder.read(question)
         except TimeoutError as error:
             raise DeadlineError(f"{self._settings.models} does not answer: look after the disk or the network share") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,8 @@ T = TypeVar("T")
 class WorkerPool:
     """A bounded pool, first come first served."""
 
-    def __init__(self, name: str, threads: int, patience: float) -> None:
-        """`patience` in seconds: no request waits for longer, so what still runs then is stuck."""
+    def __init__(self, name: str, threads: int, patience: float = math.inf) -> None:
+        """`patience` in seconds: nobody waits for longer, so what still runs then is stuck."""
         self._threads, self._patience = threads, patience
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._running: dict[object, float] = {}  # when each began, a time of time.monotonic()

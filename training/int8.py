@@ -14,7 +14,6 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from service.model_format import INPUT
 
 from .linear_layers import linear_layers
-from .model_file import save_model
 
 RANGE_PICTURES = 128  # that ranges are taken from; more widen them by little
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # the exporter has folded constants and inferred shapes
@@ -32,7 +31,7 @@ def to_int8(model: onnx.ModelProto, pictures: npt.NDArray[np.uint8], at_once: in
     onnx.helper.set_model_props(prepared, _PREPARED)
     with tempfile.TemporaryDirectory(prefix="duet-int8-") as scratch:
         source, result = Path(scratch) / "float.onnx", Path(scratch) / "int8.onnx"
-        save_model(prepared, source)
+        onnx.save(prepared, source)
         quantize_static(
             source,
             result,

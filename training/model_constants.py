@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,10 +10,9 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from service.model_format import INPUT, MODEL_FILE, Calibration, Sigmoid
+from service.model_format import INPUT, Calibration, Sigmoid
 
 from .errors import TrainingError
-from .model_file import save_model
 from .whitening import whitening_of
 
 MEAN, MATRIX = "raw.whitening.mean", "raw.whitening.matrix"
@@ -60,9 +58,6 @@ def _residuals(model: onnx.ModelProto, pictures: npt.NDArray[np.uint8], at_once:
     probe.CopyFrom(model)
     del probe.graph.output[:]
     probe.graph.output.append(onnx.helper.make_tensor_value_info(residuals, onnx.TensorProto.FLOAT, None))
-    with tempfile.TemporaryDirectory(prefix="duet-whiten-") as scratch:
-        file = Path(scratch) / MODEL_FILE
-        save_model(probe, file)  # a model beyond 2 GB cannot be handed over in memory
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        starts = range(0, len(pictures), at_once)
-        return np.concatenate([session.run([residuals], {INPUT: np.array(pictures[i : i + at_once])})[0] for i in starts])
+    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    starts = range(0, len(pictures), at_once)
+    return np.concatenate([session.run([residuals], {INPUT: np.array(pictures[i : i + at_once])})[0] for i in starts])

@@ -119,16 +119,19 @@ class Spool:
 
     def decide(self, sequence: int, body: str, *, final: bool) -> bool:
         """Record a verdict for the sinks; False if the frame has its final verdict already."""
-        with self._writing(self._quick) as connection:
-            cursor = connection.execute(
-                "UPDATE frames SET decided = ? WHERE sequence = ? AND NOT decided", (int(final), sequence)
-            )
-            if cursor.rowcount == 0:
-                return False
-            connection.execute("INSERT INTO verdicts (sequence, final, body) VALUES (?, ?, ?)", (sequence, int(final), body))
-            size = self._remove_decided_pictures(connection) if final else 0
-            frames = 0 if self._sinks else self._remove_delivered(connection)
-        self._count(-frames, -size)
+        with self.changed:  # until it is counted: `put` looks for room by these counts
+            with self._writing(self._quick) as connection:
+                cursor = connection.execute(
+                    "UPDATE frames SET decided = ? WHERE sequence = ? AND NOT decided", (int(final), sequence)
+                )
+                if cursor.rowcount == 0:
+                    return False
+                connection.execute(
+                    "INSERT INTO verdicts (sequence, final, body) VALUES (?, ?, ?)", (sequence, int(final), body)
+                )
+                size = self._remove_decided_pictures(connection) if final else 0
+                frames = 0 if self._sinks else self._remove_delivered(connection)
+            self._count(-frames, -size)
         return True
 
     def next_verdict(self, sink: str) -> tuple[int, str] | None:

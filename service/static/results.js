@@ -18,8 +18,10 @@ export class Results {
   /** Add a result, or what is new about one; true if it was not known. A part that is scored again under its id is a new one. */
   add(found) {
     const known = this.#byId.get(found.id);
-    if (known && found.time && known.time && found.time !== known.time) this.#byId.delete(found.id);
-    else if (known) {
+    if (known?.time && found.time && found.time !== known.time) {
+      if (new Date(found.time) < known.at) return false; // the service tells of both again after each reconnection
+      this.#byId.delete(found.id);
+    } else if (known) {
       for (const [name, value] of Object.entries(found)) if (value !== null && value !== undefined) known[name] = value;
       return false;
     }

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -28,9 +29,8 @@ def gate() -> Iterator[threading.Event]:
     gate.set()
 
 
-def unopened(models: Path, timeout_ms: int = 100) -> Repository:
-    settings = {"models": models, "providers": ("cpu",), "max_batch_size": 1, "request_timeout_ms": timeout_ms}
-    return Repository(Settings.model_validate(settings), Metrics())
+def unopened(models: Path) -> Repository:
+    return Repository(Settings.model_validate({"models": models, "providers": ("cpu",), "max_batch_size": 1}), Metrics())
 
 
 async def test_a_folder_that_hangs_holds_up_neither_a_change_nor_the_end(
@@ -40,6 +40,7 @@ async def test_a_folder_that_hangs_holds_up_neither_a_change_nor_the_end(
     models = unopened(tmp_path)
     await models.start()
     monkeypatch.setattr(ModelFolder, "names", lambda _: gate.wait(60) and [])
+    monkeypatch.setattr(repository, "_SLOW_DISK", 0.1)
     with pytest.raises(DeadlineError, match="does not answer: look after the disk"):
         await models.load("tiny")
     await models.close()
@@ -50,14 +51,40 @@ async def test_a_file_that_cannot_be_read_to_its_end_does_not_hold_up_the_end(
     tmp_path: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tiny_model(tmp_path)
-    models = unopened(tmp_path)
-    monkeypatch.setattr(repository, "open_model", lambda *_: gate.wait(60))
+    models, begun = unopened(tmp_path), threading.Event()
+    monkeypatch.setattr(repository, "open_model", lambda *_: begun.set() or gate.wait(60))
+    monkeypatch.setattr(repository, "_LAST_CHANGE", 0.1)
     starting = asyncio.create_task(models.start())
-    while not models.reading:
+    while not begun.is_set():
         await asyncio.sleep(0.001)
     await models.close()
     assert not starting.done()
     starting.cancel()
+
+
+async def test_a_model_that_is_loaded_after_the_end_is_unloaded_again(
+    tmp_path: Path, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_model(tmp_path)
+    models, begun, opened = unopened(tmp_path), threading.Event(), list[LoadedModel]()
+    await models.start()
+
+    def held_up(*arguments: Any) -> LoadedModel:
+        begun.set()
+        assert gate.wait(60)
+        opened.append(open_model(*arguments))
+        return opened[0]
+
+    monkeypatch.setattr(repository, "open_model", held_up)
+    monkeypatch.setattr(repository, "_LAST_CHANGE", 0.1)
+    loading = asyncio.create_task(models.load("tiny"))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    await models.close()
+    gate.set()
+    await loading
+    assert not models.ready
+    assert opened[0].batcher.fault == "the model's engine has stopped: see the service's log, then restart the service"
 
 
 async def test_the_end_waits_for_the_model_that_is_being_loaded_and_for_no_other(
@@ -73,7 +100,8 @@ async def test_the_end_waits_for_the_model_that_is_being_loaded_and_for_no_other
         return open_model(name, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(repository, "open_model", held_up)
-    models = unopened(tmp_path, timeout_ms=60_000)
+    monkeypatch.setattr(repository, "_LAST_CHANGE", 60.0)
+    models = unopened(tmp_path)
     starting = asyncio.create_task(models.start())
     while not begun:
         await asyncio.sleep(0.001)
@@ -98,7 +126,7 @@ async def test_what_is_no_model_is_passed_over_and_told_of_once(tmp_path: Path, 
     (tmp_path / "lost+found").mkdir()
     for name in ("tiny", "Zahnräder"):
         write_tiny_model(tmp_path, name)
-    models = unopened(tmp_path, timeout_ms=60_000)
+    models = unopened(tmp_path)
     with structlog.testing.capture_logs() as told:
         await models.start()
         assert [model.name for model in await models.index()] == ["tiny"]

@@ -171,8 +171,12 @@ def test_weights_too_large_for_one_file_lie_beside_it(
         np.testing.assert_array_equal(run_onnx(file, pictures)[name], values)
     engine, *_ = load_engines(file, EngineOptions(intra_op_threads=1, max_batch_size=1))
     assert engine.metadata.name == "stripes"
+    model = onnx.load(file)
+    for _ in range(2):  # the caller's keeps its weights
+        model_file.save_model(model, file)
+    assert run_onnx(file, pictures).keys() == run_onnx(exported, pictures).keys()
     monkeypatch.undo()
-    model_file.save_model(onnx.load(file), file)
+    model_file.save_model(model, file)
     assert not file.with_name("model.onnx.data").exists()
 
 
