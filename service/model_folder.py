@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
-from .errors import ModelRefusedError, UnknownModelError
+from .errors import DeadlineError, ModelRefusedError, UnknownModelError
 from .model_format import MODEL_FILE, MODEL_NAME, versions
 from .worker_pool import WorkerPool
 
 Stamp = tuple[tuple[int, int, int], ...]
 T = TypeVar("T")
+
+_SLOW_DISK = 30.0  # seconds; a request that only lists what is there has less
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,9 +37,16 @@ class ModelFolder:
         """Reads that have begun and not ended."""
         return self._thread.busy
 
-    async def read(self, question: Callable[[ModelFolder], T]) -> T:
-        """Ask on a thread, one question after the other; a cancelled one that has not begun is never asked."""
-        return await self._thread.run(lambda: question(self))
+    async def read(self, question: Callable[[ModelFolder], T], patience: float | None = None) -> T:
+        """Ask on a thread, one question after the other; a cancelled one that has not begun is never asked.
+
+        Raises DeadlineError where the disk takes longer than `patience` seconds, by default _SLOW_DISK.
+        """
+        try:
+            async with asyncio.timeout(patience or _SLOW_DISK):
+                return await self._thread.run(lambda: question(self))
+        except TimeoutError as error:
+            raise DeadlineError(f"{self._path} does not answer: look after the disk or the network share") from error
 
     def close(self) -> None:
         """Take no more questions, and do not wait for one whose answer hangs."""

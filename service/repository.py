@@ -9,27 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
 
 import structlog
 
 from .changes import Changes
-from .errors import DeadlineError, ModelRefusedError, NoModelError, OutOfMemoryError, UnknownModelError
+from .errors import ModelRefusedError, NoModelError, OutOfMemoryError, UnknownModelError
 from .loaded_model import LoadedModel, open_model
 from .metrics import Metrics
 from .model_folder import ModelFolder, Stamp
 from .model_format import ModelFormatError
 from .providers import EngineError
 from .settings import Settings
+from .stored_models import StoredModel, StoredVersion
 from .worker_pool import WorkerPool
 
-State = Literal["ready", "on_demand", "not_loaded", "failed"]
 Key = tuple[str, int]
-T = TypeVar("T")
 
-_SLOW_DISK = 30.0  # seconds that a look into the folder may take, but for a request that only lists it
 _LAST_CHANGE = 5.0  # seconds that the end waits for a change under way
 
 log = structlog.stdlib.get_logger(__name__)
@@ -43,24 +40,6 @@ class Served:
     last_used: float  # time.monotonic()
     returning: asyncio.Task[None] | None = None  # what brings it back
     waiting: int = 0  # requests that wait for that
-
-
-@dataclass(frozen=True)
-class StoredVersion:
-    """A version on disk, and why it is not ready if it is not."""
-
-    version: str
-    state: State
-    reason: str | None
-    loaded: LoadedModel | None
-
-
-@dataclass(frozen=True)
-class StoredModel:
-    """A model of the repository with its versions, ascending."""
-
-    name: str
-    versions: tuple[StoredVersion, ...]
 
 
 class Repository:
@@ -157,7 +136,7 @@ class Repository:
 
     async def index(self) -> list[StoredModel]:
         """Every model of the repository, by name; raises DeadlineError where the folder does not answer."""
-        found = await self._ask(lambda folder: {name: folder.versions(name) for name in folder.names()}, self._patience)
+        found = await self._folder.read(lambda folder: {name: folder.versions(name) for name in folder.names()}, self._patience)
         return [StoredModel(name, tuple(self._stored((name, number)) for number in numbers)) for name, numbers in found.items()]
 
     async def close(self) -> None:
@@ -170,8 +149,8 @@ class Repository:
         self._loader.close()
 
     async def _start(self) -> None:
-        self._default = default = await self._ask(lambda folder: folder.default(self._settings.default_model))
-        newest = await self._ask(ModelFolder.newest)
+        self._default = default = await self._folder.read(lambda folder: folder.default(self._settings.default_model))
+        newest = await self._folder.read(ModelFolder.newest)
         for name in (default, *(name for name in newest if name != default)):
             if self._closing:
                 return
@@ -202,7 +181,7 @@ class Repository:
         return wanted, int(version)
 
     async def _find_and_load(self, name: str, version: str | None) -> None:
-        found = await self._ask(lambda folder: folder.find(name, version))
+        found = await self._folder.read(lambda folder: folder.find(name, version))
         await self._load((name, found), alone=version is None)
 
     async def _load(self, key: Key, *, alone: bool) -> None:
@@ -225,7 +204,7 @@ class Repository:
             if served is None or served.loaded is not None:  # somebody else was faster
                 return
             failure = self._failures.get(key)
-            if failure is not None and failure[0] == await self._ask(lambda folder: folder.stamp(*key)):
+            if failure is not None and failure[0] == await self._folder.read(lambda folder: folder.stamp(*key)):
                 raise NoModelError(f"model '{key[0]}' cannot be loaded again: {failure[1]}")
             try:
                 served.loaded = await self._read(key)
@@ -243,7 +222,7 @@ class Repository:
 
     async def _read(self, key: Key) -> LoadedModel:
         """Load, check and warm a file, with room made for it; counts a failure, and remembers why."""
-        stamp, size = await self._ask(lambda folder: (folder.stamp(*key), folder.size(*key)))
+        stamp, size = await self._folder.read(lambda folder: (folder.stamp(*key), folder.size(*key)))
         try:
             await self._make_room(key, size)
             file, version = self._folder.file(*key), str(key[1])
@@ -263,14 +242,6 @@ class Repository:
                 model=key[0], version=version,
             )  # fmt: skip
         return loaded
-
-    async def _ask(self, question: Callable[[ModelFolder], T], patience: float | None = None) -> T:
-        """What the folder answers; raises DeadlineError where it does not."""
-        try:
-            async with asyncio.timeout(patience or _SLOW_DISK):
-                return await self._folder.read(question)
-        except TimeoutError as error:
-            raise DeadlineError(f"{self._settings.models} does not answer: look after the disk or the network share") from error
 
     async def _withdraw(self, key: Key) -> None:
         served = self._served.pop(key)

@@ -20,9 +20,9 @@ from ..open_inference.messages import (
 )
 from ..open_inference.model_tensors import configure, describe
 from ..openapi import json_body, protocol_errors
-from ..repository import State, StoredModel, StoredVersion
 from ..runtime import runtime_of
 from ..scoring_request import begin
+from ..stored_models import State, StoredModel, StoredVersion
 from ..uploads import read_body
 from . import health
 

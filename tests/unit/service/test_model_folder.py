@@ -40,7 +40,7 @@ async def test_a_folder_that_hangs_holds_up_neither_a_change_nor_the_end(
     models = unopened(tmp_path)
     await models.start()
     monkeypatch.setattr(ModelFolder, "names", lambda _: gate.wait(60) and [])
-    monkeypatch.setattr(repository, "_SLOW_DISK", 0.1)
+    monkeypatch.setattr(model_folder, "_SLOW_DISK", 0.1)
     with pytest.raises(DeadlineError, match="does not answer: look after the disk"):
         await models.load("tiny")
     await models.close()
