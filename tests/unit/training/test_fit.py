@@ -253,6 +253,9 @@ def test_a_run_goes_on_with_its_own_teacher_alone(tmp_path: Path, new_run: NewRu
     assert not run.checkpoint_file.exists()
 
 
+# torch raises from its signal's handler, wherever the program is: in a callback of the garbage collector nobody can catch it,
+# and the loader itself says so a little later
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_killed_loader_is_told_of(tmp_path: Path, new_run: NewRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the kernel kills one that finds no room in /dev/shm."""
     run, train_on = new_run(tmp_path, steps=200), Trainer.train_on
