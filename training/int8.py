@@ -13,7 +13,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from service.model_format import INPUT
 
-from .linear_layers import linear_layers
+from .linear_layers import LINEAR_OPERATORS, linear_layers
 
 RANGE_PICTURES = 128  # that ranges are taken from; more widen them by little
 _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # the exporter has folded constants and inferred shapes
@@ -22,8 +22,9 @@ _PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # the exporter has 
 def to_int8(model: onnx.ModelProto, pictures: npt.NDArray[np.uint8], at_once: int) -> onnx.ModelProto:
     """The same graph, quantised statically in ONNX's QDQ form, which ONNX Runtime and OpenVINO both compute in integers.
 
-    `pictures` are good ones, uint8 [M, H, W, 3], run `at_once` at a time. Weights take 7 of the 8 bits: on CPUs without VNNI a
-    sum of two products of 8 bits overflows (onnxruntime.ai, Quantize ONNX Models, "Performance and accuracy").
+    `pictures` are good ones, uint8 [M, H, W, 3], run `at_once` at a time. What a layer gets is rounded, and what it gives is
+    not, as it goes on to a bias, a sum or a norm in float32. Weights take 7 of the 8 bits: on CPUs without VNNI a sum of two
+    products of 8 bits overflows (onnxruntime.ai, Quantize ONNX Models, "Performance and accuracy").
     """
     layers = linear_layers(model)
     prepared = onnx.ModelProto()
@@ -42,6 +43,7 @@ def to_int8(model: onnx.ModelProto, pictures: npt.NDArray[np.uint8], at_once: in
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_quantize=layers,
+            extra_options={"OpTypesToExcludeOutputQuantization": LINEAR_OPERATORS},
         )
         quantised = onnx.load(result)
     del quantised.metadata_props[:]

@@ -8,6 +8,7 @@ import onnx
 
 CLASSES = "pkg.torch.onnx.class_hierarchy"
 LINEAR = "torch.nn.modules.linear.Linear"
+LINEAR_OPERATORS = ["MatMul", "Gemm"]
 
 
 def module_class(node: onnx.NodeProto) -> str:
@@ -23,5 +24,5 @@ def linear_layers(model: onnx.ModelProto) -> list[str]:
     return [
         node.name
         for node in model.graph.node
-        if node.op_type in {"MatMul", "Gemm"} and module_class(node) == LINEAR and node.input[1] in weights
+        if node.op_type in LINEAR_OPERATORS and module_class(node) == LINEAR and node.input[1] in weights
     ]

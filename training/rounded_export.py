@@ -91,7 +91,16 @@ def quantise(file: Path, run: RunFolder, outcome: RunCalibration) -> RunCalibrat
     whiten_anew(rounded, model, training[_spread(len(training), WHITENED)], at_once)
     save_model(rounded, file)
     after = scores(file, good, at_once)
-    lost = reference - auroc_placements(after["joint_score"][compared], scores(file, spoilt, at_once)["joint_score"])
+    anew = calibration_of(
+        HeldOutScores(*(_float64(after.get(name)) for name in ("local_score", "semantic_score", "map_maximum"))),
+        outcome.alpha,
+        outcome.levels,
+    )
+    set_calibration(rounded, anew.calibration, file)
+    save_model(rounded, file)
+    # joined by the new calibration only, two scores are what the service will answer
+    calibrated = [scores(file, pictures, at_once)["joint_score"] for pictures in (good[compared], spoilt)]
+    lost = reference - auroc_placements(*calibrated)
     error = 2 * float(lost.std()) / len(lost) ** 0.5
     comparison = (
         f"of good held-out pictures against {len(lost)} spoilt ones, float32 has an AUROC of {100 * reference.mean():.2f} %, "
@@ -99,18 +108,11 @@ def quantise(file: Path, run: RunFolder, outcome: RunCalibration) -> RunCalibrat
     )
     if not (lost.mean() - QUANTILE * error <= AUROC_LOST and lost.mean() <= AUROC_LOST_AT_MOST):
         raise TrainingError(f"not exported: {comparison}; export with --precision fp32")
-    alarms = int((after["joint_score"] >= score_threshold(outcome.threshold)).sum())
-    anew = calibration_of(
-        HeldOutScores(*(_float64(after.get(name)) for name in ("local_score", "semantic_score", "map_maximum"))),
-        outcome.alpha,
-        outcome.levels,
-    )
     log.info("%s", comparison)
     if QUANTILE * error > 2 * AUROC_LOST:
         log.warning("so few pictures show no loss below %.1f points: evaluate float32 and int8", 100 * QUANTILE * error)
+    alarms = int((after["joint_score"] >= score_threshold(outcome.threshold)).sum())
     log.info("the float32 threshold would reject %d of %d good ones: calibrated anew", alarms, len(good))
-    set_calibration(rounded, anew.calibration, file)
-    save_model(rounded, file)
     return anew
 
 

@@ -14,11 +14,10 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from service.engine import load_engines
 from service.images import resize_square
-from service.model_format import Precision, score_threshold
-from service.providers import EngineOptions
-from service.settings import Provider
+from service.model_format import ModelMetadata, Precision, parse_metadata, score_threshold
+from service.onnx_session import NAMES, OnnxSession
+from service.openvino_session import OpenVinoSession
 from training import export, rounded_export
 from training.data import Sample
 from training.errors import TrainingError
@@ -26,6 +25,7 @@ from training.export import export_run
 from training.graph import CalibratedGraph
 from training.half_precision import SUMS
 from training.linear_layers import linear_layers, module_class
+from training.model_constants import MATRIX
 from training.recalibrate import recalibrate
 from training.run_folder import RunFolder
 from training.stored_weights import restore, store_half
@@ -57,15 +57,18 @@ def rounded(
     return lambda precision: export_run(finished_run, "rounded", tmp_path / "models", precision=precision)
 
 
-def run(file: Path, pictures: list[Pixels], provider: Provider = "cpu") -> dict[str, npt.NDArray[np.float32]]:
-    engine, *_ = load_engines(file, EngineOptions(providers=(provider,), intra_op_threads=1, max_batch_size=len(pictures)))
-    assert engine.provider == provider
-    return engine.run(pictures)
+def run(file: Path, pictures: list[Pixels], provider: str = "cpu") -> dict[str, npt.NDArray[np.float32]]:
+    session = OnnxSession(file, [(NAMES["cpu"], {})]) if provider == "cpu" else OpenVinoSession(file, "openvino")
+    return session.compute(np.stack(pictures))
+
+
+def described(file: Path) -> ModelMetadata:
+    return parse_metadata(OnnxSession(file, [(NAMES["cpu"], {})]).properties, file)
 
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 def test_fp16_scores_are_near_those_of_float32(
-    rounded: Callable[[Precision], Path], exported: Path, pictures: list[Pixels], provider: Provider
+    rounded: Callable[[Precision], Path], exported: Path, pictures: list[Pixels], provider: str
 ) -> None:
     """OpenVINO computes it in float32, as the CPU has no other: it has to read it all the same."""
     file = rounded("fp16")
@@ -93,7 +96,7 @@ def test_fp16_is_in_the_networks_and_not_in_the_scores(rounded: Callable[[Precis
 
 @pytest.mark.parametrize("provider", ["cpu", "openvino"])
 def test_int8_scores_rank_as_float32_s_do(
-    rounded: Callable[[Precision], Path], exported: Path, pictures: list[Pixels], provider: Provider
+    rounded: Callable[[Precision], Path], exported: Path, pictures: list[Pixels], provider: str
 ) -> None:
     expected, found = run(exported, pictures), run(rounded("int8"), pictures, provider)
     np.testing.assert_allclose(found["local_score"], expected["local_score"], rtol=0.15)
@@ -115,6 +118,10 @@ def test_int8_holds_every_linear_layer_in_bytes_and_attention_whole(
     assert len(layers) == len(linear_layers(whole)) > 60
     assert {dequantised[node.input[1]] for node in layers} == {TensorProto.INT8}
     assert all(node.input[0] in dequantised for node in layers)
+    # what a layer gives is not rounded
+    rounded_tensors = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    assert rounded_tensors
+    assert rounded_tensors.isdisjoint(node.output[0] for node in layers)
     assert Counter(node.op_type for node in model.graph.node)["Attention"] == 4 + 3
     assert file.stat().st_size < 0.75 * exported.stat().st_size  # whose weights take two bytes
 
@@ -134,23 +141,38 @@ def test_int8_is_whitened_anew(
     assert magnified > 2 * whitened
 
 
+def test_int8_is_compared_as_it_will_be_calibrated(
+    rounded: Callable[[Precision], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joined by the float32 graph's calibration, semantic scores of another size would drown the local ones, or be drowned."""
+
+    def magnify(model: onnx.ModelProto, *_: Any) -> None:
+        for tensor in model.graph.initializer:
+            if tensor.name == MATRIX:
+                tensor.CopyFrom(numpy_helper.from_array(1000 * numpy_helper.to_array(tensor), tensor.name))
+
+    monkeypatch.setattr(rounded_export, "to_int8", lambda model, *_: model)
+    monkeypatch.setattr(rounded_export, "whiten_anew", magnify)
+    for limit in ("AUROC_LOST", "AUROC_LOST_AT_MOST"):
+        monkeypatch.setattr(rounded_export, limit, 0.001)
+    assert rounded("int8").exists()
+
+
 def test_int8_is_calibrated_on_its_own_scores(
     rounded: Callable[[Precision], Path], finished_run: RunFolder, good_samples: Callable[[int, int], list[Sample]]
 ) -> None:
     file = rounded("int8")
-    engine, *_ = load_engines(file, EngineOptions(intra_op_threads=1, max_batch_size=4))
-    metadata, outcome = engine.metadata, finished_run.calibration()
+    metadata, outcome = described(file), finished_run.calibration()
     assert metadata.precision == "int8"
     assert metadata.alpha == outcome.alpha
     assert metadata.calibration != outcome.calibration
     held_out = list(np.array(finished_run.held_out()))
-    found = np.concatenate([engine.run(held_out[start : start + 4])["joint_score"] for start in range(0, 12, 4)])
+    found = run(file, held_out)["joint_score"]
     # of twelve pictures the largest score is the limit for alpha 0.1
     assert score_threshold(metadata.threshold) == pytest.approx(found.max(), rel=1e-3)
     assert "int8 in the networks' linear layers" in (file.parent / "README.md").read_text()
     anew, _ = recalibrate(file, good_samples(12, 31), alpha=0.1)
-    engine, *_ = load_engines(anew, EngineOptions(intra_op_threads=1, max_batch_size=1))
-    assert (engine.metadata.precision, engine.metadata.calibration.images) == ("int8", 12)
+    assert (described(anew).precision, described(anew).calibration.images) == ("int8", 12)
 
 
 @pytest.mark.parametrize(
