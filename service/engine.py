@@ -32,7 +32,7 @@ class Engine:
                 self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             self._session = open_session(path, options, device_id)
             replaced = _identity(path.stat()) != _identity(found)
-        except EngineError:
+        except (EngineError, ModelFormatError):
             raise
         except Exception as error:  # the run times' exceptions share no base class
             raise ModelFormatError(f"{path}: cannot be loaded: {error}") from error
@@ -41,7 +41,7 @@ class Engine:
         self.provider = self._session.provider
         self.metadata = parse_metadata(self._session.properties, path)
         # on a CPU a batch takes as long as its pictures: more than keep the cores busy would only wait for each other
-        best = min(LARGEST_BATCH, max(2, usable_cores())) if self._session.any_size else LARGEST_BATCH
+        best = min(LARGEST_BATCH, max(2, usable_cores())) if self._session.bind is None else LARGEST_BATCH
         largest, tiles = options.max_batch_size or best, self.metadata.tiles
         # a batch costs its tiles, not its pictures
         self.buckets = buckets(largest if tiles is None else max(1, largest // tiles.count))
@@ -69,17 +69,18 @@ class Engine:
 
         A GPU's batch is padded to the next bucket, because varying batch shapes leak device memory (onnxruntime#24376).
         """
-        if self._session.any_size:
+        bind = self._session.bind
+        if bind is None:
             return dict(self._session.compute(np.stack(images)))
         bucket = next(bucket for bucket in self.buckets if bucket >= len(images))
         if bucket not in self._buffers:
             shapes = {name: output_shape(name) for name in self.metadata.outputs()}
-            self._buffers[bucket] = self._session.bind(bucket, self.metadata.input_shape, shapes)
+            self._buffers[bucket] = bind(bucket, self.metadata.input_shape, shapes)
         return self._buffers[bucket].run(images)
 
     def warm_up(self) -> None:
         """Run every bucket once, so that no request pays for a first shape; raises ModelFormatError for wrong output shapes."""
-        if self._session.any_size:
+        if self._session.bind is None:
             self._check(min(2, self.max_batch_size))  # enough to see it; `fill` runs the largest
             return
         for bucket in self.buckets:

@@ -73,7 +73,7 @@ def open_model(name: str, version: str, file: Path, size: int, settings: Setting
     of_model.threshold.set(first.metadata.threshold)
     of_model.ready.set_function(lambda: batcher.fault is None)
     of_model.engines_lost.set_function(lambda: batcher.lost)
-    of_model.fallback.set(first.provider != settings.providers[0])
+    of_model.fallback.set(settings.providers[0] not in ("cpu", first.provider))  # `cpu` is whatever is best on it
     drift = DriftWindow(first.metadata.calibration.reference)
     metrics.drift.watch(name, version, drift)
     return LoadedModel(name, version, first.provider, first.sha256, size, first.metadata, batcher, of_model, drift)

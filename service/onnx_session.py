@@ -15,7 +15,7 @@ import onnxruntime as ort
 from .buffers import Buffers, Outputs
 from .cores import usable_cores
 from .model_format import INPUT, Shape
-from .session import TensorType
+from .session import Bind, TensorType
 from .settings import Provider
 
 NAMES: dict[Provider, str] = {
@@ -73,9 +73,9 @@ class OnnxSession:
         return self._at_once_on_cpu if self.provider == "cpu" else 1
 
     @property
-    def any_size(self) -> bool:
+    def bind(self) -> Bind | None:
         """See Session."""
-        return self.provider == "cpu"
+        return None if self.provider == "cpu" else self._bind
 
     def compute(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """See Session."""
@@ -84,8 +84,7 @@ class OnnxSession:
         options = _run_options(graph=-1 if self._graphs else None)
         return dict(zip(names, self._session.run(names, {INPUT: pixels}, options), strict=True))
 
-    def bind(self, bucket: int, input_shape: Shape, outputs: Mapping[str, Sequence[int]]) -> Buffers:
-        """See Session."""
+    def _bind(self, bucket: int, input_shape: Shape, outputs: Mapping[str, Sequence[int]]) -> Buffers:
         bind = self._captured if self._graphs else self._copied
         return bind((bucket, *input_shape, 3), {name: (bucket, *shape) for name, shape in outputs.items()})
 

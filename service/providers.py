@@ -8,8 +8,9 @@ from pathlib import Path
 import onnxruntime as ort
 import structlog
 
+from .model_format import parse_metadata
 from .onnx_session import NAMES, OnnxSession
-from .openvino_session import OpenVinoSession
+from .openvino_session import OpenVinoSession, best_for_int8
 from .session import Session, UnavailableError
 from .settings import Provider
 
@@ -38,7 +39,7 @@ class EngineOptions:
 
 
 def open_session(path: Path, options: EngineOptions, device_id: int) -> Session:
-    """A session on the first provider that starts; ONNX Runtime's on the CPU if none does.
+    """A session on the first provider that starts; on the CPU if none does.
 
     Raises EngineError where a GPU is required and none starts, and the run times' exceptions for a bad file.
     """
@@ -60,7 +61,7 @@ def open_session(path: Path, options: EngineOptions, device_id: int) -> Session:
             + ("; ".join(reasons) or "DUET_PROVIDERS names no GPU")
         )
     _warn("cpu", options, reasons)
-    return OnnxSession(path, [(NAMES["cpu"], {})], options.intra_op_threads)
+    return _on_cpu(path, options)
 
 
 def provider_options(provider: Provider, options: EngineOptions, device_id: int) -> dict[str, str]:
@@ -96,6 +97,8 @@ def _open(path: Path, provider: Provider, options: EngineOptions, device_id: int
     """A session on this provider; raises UnavailableError where it does not start. `preferred` is itself, then the others."""
     if provider in ("openvino", "openvino-bf16"):
         return OpenVinoSession(path, provider, options.intra_op_threads)
+    if provider == "cpu":
+        return _on_cpu(path, options)
     if NAMES[provider] not in ort.get_available_providers():
         raise UnavailableError("this ONNX Runtime has none")
     # TensorRT leaves to CUDA what it cannot do, and both leave that to the CPU
@@ -105,6 +108,14 @@ def _open(path: Path, provider: Provider, options: EngineOptions, device_id: int
     if session.provider == provider:
         return session
     raise UnavailableError(" ".join(line for line in session.said.split("\n") if line.strip("* ")) or "it did not start")
+
+
+def _on_cpu(path: Path, options: EngineOptions) -> Session:
+    """ONNX Runtime's session; for an int8 file OpenVINO's, where that is faster (docs/performance.md, "The CPU path")."""
+    session = OnnxSession(path, [(NAMES["cpu"], {})], options.intra_op_threads)
+    if best_for_int8() and parse_metadata(session.properties, path).precision == "int8":
+        return OpenVinoSession(path, "openvino", options.intra_op_threads)
+    return session
 
 
 def _warn(in_use: Provider, options: EngineOptions, reasons: list[str]) -> None:

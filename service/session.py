@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,6 +23,9 @@ class TensorType(NamedTuple):
         return f"{self.element} [{', '.join('N' if size is None else str(size) for size in self.shape)}]"
 
 
+Bind = Callable[[int, Shape, Mapping[str, Sequence[int]]], Buffers]
+
+
 class Session(Protocol):
     """A model file that a provider has loaded."""
 
@@ -33,10 +36,6 @@ class Session(Protocol):
     @property
     def at_once(self) -> int:
         """Batches that it computes best at the same time, each on a thread of its own."""
-
-    @property
-    def any_size(self) -> bool:
-        """Whether a batch of any size costs its own pictures alone; else a new size costs time or memory that stays."""
 
     @property
     def properties(self) -> Mapping[str, str]:
@@ -53,10 +52,13 @@ class Session(Protocol):
     def compute(self, pixels: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[Any]]:
         """Every output for model input [N, H, W, 3], in whatever shape the graph gives it."""
 
-    def bind(self, bucket: int, input_shape: Shape, outputs: Mapping[str, Sequence[int]]) -> Buffers:
-        """Host memory for batches of this size, in which the session computes from then on.
+    @property
+    def bind(self) -> Bind | None:
+        """Host memory for batches of one size, in which the session computes from then on; given a size, the input's shape
+        [H, W], and the shape of one image's part of each output.
 
-        `outputs` holds the shape of one image's part of each.
+        None where a batch of any size costs its own pictures alone, as on a CPU; else a new size costs time or memory that
+        stays.
         """
 
 

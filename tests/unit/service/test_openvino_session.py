@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+from service import openvino_session
+from service.cores import usable_cores as cores_of_this_machine
 from service.engine import Engine, load_engines
 from service.images import Pixels, decode_image, model_input
 from service.model_format import ModelFormatError
-from service.openvino_session import has_bfloat16
+from service.openvino_session import OpenVinoSession, has_bfloat16
 from service.providers import EngineOptions
 from tests.pictures import grey, noise, reddish, spotted
 from tests.tiny_model import build_model, expected_scores, metadata, save, write_tiny_model
@@ -36,12 +39,40 @@ def path(tmp_path: Path) -> Path:
 
 def test_scores_are_those_of_the_graph(path: Path) -> None:
     pictures = [grey(), spotted(), reddish(), noise(1)]
-    (engine,) = load_engines(path, OPENVINO)
+    engine = Engine(path, OPENVINO)
     assert engine.provider == "openvino"
     assert engine.metadata == metadata()
     outputs = engine.run(pictures)
     found = np.stack([outputs[f"{branch}_score"] for branch in ("local", "semantic", "joint")], axis=1)
     np.testing.assert_allclose(found, [expected_scores(picture) for picture in pictures], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "at_once"), [(4, 0, 2), (4, 1, 4), (4, 3, 1), (4, 4, 1), (4, 9, 1), (1, 0, 1), (2, 0, 2), (3, 0, 3)]
+)
+def test_the_cores_are_split_between_batches(
+    path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, threads: int, at_once: int
+) -> None:
+    monkeypatch.setattr(openvino_session, "usable_cores", lambda: cores)
+    session = OpenVinoSession(path, "openvino", threads)
+    assert session.at_once == at_once
+    # OpenVINO gives no more than the machine has
+    assert session._compiled.get_property("NUM_STREAMS") == min(at_once, cores_of_this_machine())
+
+
+def test_engines_of_one_session_compute_at_the_same_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino_session, "usable_cores", lambda: 2)
+    engines = load_engines(path, OPENVINO)
+    assert len(engines) == 2
+    batches = [[noise(seed), noise(seed + 100)] for seed in range(60)]
+    expected = [engines[0].run(batch)["joint_score"] for batch in batches]
+
+    def compute(engine: Engine) -> list[Pixels]:
+        return [engine.run(batch)["joint_score"] for batch in batches]
+
+    with ThreadPoolExecutor(len(engines)) as pool:
+        for found in pool.map(compute, engines):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_outputs_have_one_row_an_image_whatever_the_bucket(path: Path) -> None:
@@ -115,7 +146,7 @@ from pathlib import Path
 sys.addaudithook(lambda event, _: event.startswith("socket.") and event != "socket.__new__" and print("NETWORK", event))
 from service.engine import load_engines
 from service.providers import EngineOptions
-(engine,) = load_engines(Path(sys.argv[1]), EngineOptions(providers=("openvino",)))
+engine, *_ = load_engines(Path(sys.argv[1]), EngineOptions(providers=("openvino",)))
 print(engine.provider, sys.modules["openvino_telemetry"])
 """
     done = subprocess.run([sys.executable, "-c", watched, path], capture_output=True, text=True, check=True, timeout=300)

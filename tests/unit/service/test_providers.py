@@ -11,12 +11,16 @@ import pytest
 from service import engine as engine_module
 from service import onnx_session as onnx_session_module
 from service import openvino_session as openvino_session_module
+from service import providers as providers_module
 from service.engine import load_engines
+from service.loaded_model import open_model
+from service.metrics import Metrics
 from service.onnx_session import OnnxSession
+from service.openvino_session import OpenVinoSession
 from service.providers import EngineError, EngineOptions, open_session, provider_options
 from service.session import Session
-from service.settings import Provider
-from tests.tiny_model import write_tiny_model
+from service.settings import Provider, Settings
+from tests.tiny_model import build_model, metadata, save, write_tiny_model
 
 CUDA = ("cuda", "cpu")
 
@@ -172,6 +176,47 @@ def test_a_cpu_that_has_it_is_recognised(tmp_path: Path, monkeypatch: pytest.Mon
 def test_no_bfloat16_where_nothing_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino_session_module, "_CPU_FLAGS", tmp_path / "absent")
     assert not openvino_session_module.has_bfloat16()
+
+
+@pytest.mark.parametrize(
+    ("precision", "flags", "expected"),
+    [
+        ("int8", "fpu avx512f avx512_vnni", "openvino"),
+        ("int8", "fpu avx2 avx_vnni", "openvino"),
+        ("int8", "fpu avx2", "cpu"),
+        ("fp32", "fpu avx512f avx512_vnni avx512_bf16", "cpu"),
+    ],
+)
+@pytest.mark.parametrize("providers", [("cpu",), ("cuda", "cpu")])
+def test_an_int8_file_goes_to_whatever_multiplies_8_bits_sooner(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    flags: str,
+    expected: Provider,
+    providers: tuple[Provider, ...],
+) -> None:
+    path = tmp_path / "model.onnx"
+    save(build_model(), metadata().model_copy(update={"precision": precision}).model_dump_json(), path)
+    monkeypatch.setattr(openvino_session_module, "_CPU_FLAGS", _cpuinfo(tmp_path, flags))
+    assert open_session(path, EngineOptions(providers=providers), 0).provider == expected
+    monkeypatch.setattr(openvino_session_module.importlib.util, "find_spec", lambda _name: None)
+    assert open_session(path, EngineOptions(providers=providers), 0).provider == "cpu"
+
+
+@pytest.mark.parametrize(("providers", "fallback"), [(("cpu",), 0), (("openvino", "cpu"), 0), (("cuda", "cpu"), 1)])
+def test_the_best_of_a_cpu_is_no_fallback(
+    path: Path, monkeypatch: pytest.MonkeyPatch, providers: tuple[Provider, ...], fallback: int
+) -> None:
+    monkeypatch.setattr(providers_module, "_on_cpu", lambda path, _options: OpenVinoSession(path, "openvino"))
+    metrics = Metrics()
+    model = open_model("tiny", "1", path, 1, Settings.model_validate({"providers": providers}), metrics)
+    try:
+        assert model.provider == "openvino"
+        found = metrics.registry.get_sample_value("duet_model_fallback", {"model": "tiny", "version": "1"})
+        assert found == fallback
+    finally:
+        model.batcher.close()
 
 
 def _cpuinfo(folder: Path, flags: str) -> Path:
