@@ -13,6 +13,8 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tests.ports import free_port
+
 PATIENCE = 60.0
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/bin")
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (Debian package mosquitto)")
@@ -22,9 +24,7 @@ class Broker:
     """mosquitto on a port of its own; `start` after `kill` is the same broker again, with what it had persisted."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._folder = folder
         self._configuration = folder / "mosquitto.conf"
         self.configure("allow_anonymous true")
@@ -77,7 +77,8 @@ class Subscriber:
         self.messages: list[tuple[str, str, bool]] = []
         self._subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=True)
-        self._client.reconnect_delay_set(1, 1)
+        # What is published before it is there again, nobody keeps for it. paho takes fractions, whatever its types say.
+        self._client.reconnect_delay_set(0.05, 0.05)  # type: ignore[arg-type]
         self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = lambda _client, _data, message: self.messages.append(

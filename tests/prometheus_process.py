@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from tests.ports import free_port
 from tests.service_process import PATIENCE
 
 INSTALLED = shutil.which("prometheus") is not None
@@ -23,9 +23,7 @@ class PrometheusProcess:
     """Prometheus on a free port; `folder` holds its data."""
 
     def __init__(self, folder: Path, *ports: int) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            own = probe.getsockname()[1]
+        own = free_port()
         scrape = {"job_name": "duet", "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}]}
         config = folder / "prometheus.yml"
         config.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}))  # JSON is YAML

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+
+from tests.ports import free_port
 
 PATIENCE = 60.0  # seconds, on a busy machine
 # Settings under which one picture can keep all others waiting, which are then one batch.
@@ -24,10 +25,8 @@ class ServiceProcess:
     """`python -m service` with these settings; `log` is the file that its log lines go to."""
 
     def __init__(self, models: Path, log: Path, **settings: object) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = settings.get("port")
-            self.port = port if isinstance(port, int) else probe.getsockname()[1]
+        port = settings.get("port")
+        self.port = port if isinstance(port, int) else free_port()
         self.log = log
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DUET_")}
         given = {f"DUET_{name.upper()}": str(value) for name, value in settings.items()}

@@ -44,12 +44,13 @@ BOTH: tuple[Branch, ...] = ("local", "semantic")
 
 FAILING_PIXEL = (3, 4, 5)
 _SLOW = (1, 2)
-_ROUNDS = 16  # of work for each step of slow_pixel
-_WORK = 256  # side of the matrix multiplied in each round
+_ROUNDS = 6000  # of work for each step of slow_pixel
+_WORK = 32  # side of the matrix multiplied in each round: too small for a second thread, so that other cores stay free
+_WEIGHTS = 2**17  # float32 numbers: two models take more than the least that DUET_MAX_MODELS_MB can allow
 
 
 def slow_pixel(steps: int) -> tuple[int, int, int]:
-    """First pixel of a picture that computes `steps` times a few milliseconds; steps at most 255."""
+    """First pixel of a picture that computes about `steps` times 10 ms; steps at most 255."""
     return (*_SLOW, steps)
 
 
@@ -186,8 +187,8 @@ def _failing(graph: _Graph, corner: str) -> str:
     """0, or an index out of range if a picture of the batch asks for it."""
     marked = graph.add("Equal", [corner, graph.constant(np.array([FAILING_PIXEL], dtype=np.float32))])
     mark = graph.add("ReduceMin", [graph.add("Cast", [marked], to=TensorProto.INT64), *graph.ints([1])], keepdims=0)
-    index = graph.add("ReduceMax", [graph.add("Mul", [mark, graph.constant(np.int64(1000))])], keepdims=0)
-    return graph.add("Gather", [graph.constant(np.zeros(1, dtype=np.float32)), index])
+    index = graph.add("ReduceMax", [graph.add("Mul", [mark, graph.constant(np.int64(_WEIGHTS))])], keepdims=0)
+    return graph.add("Gather", [graph.constant(np.zeros(_WEIGHTS, dtype=np.float32)), index])
 
 
 class _Graph:

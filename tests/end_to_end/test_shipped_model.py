@@ -6,7 +6,6 @@ import base64
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from PIL import Image
 
 from service.images import decode_image, resize_square
 from service.model_format import INPUT, parse_metadata
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "models/demo/1/model.onnx"
@@ -36,9 +36,7 @@ def url() -> Iterator[str]:
     """The address of a service started by `make serve` in the project's folder."""
     if Path(sys.prefix) != ROOT / ".venv" or shutil.which("make") is None:
         pytest.skip("runs under make test, which makes the .venv that make serve uses")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DUET_", "MAKE", "MFLAGS"))}
     process = subprocess.Popen(["make", "serve"], cwd=ROOT, env=environment | {"DUET_PORT": str(port)}, start_new_session=True)
     address = f"http://127.0.0.1:{port}"

@@ -92,6 +92,7 @@ def test_dropped_picture_shows_scores_and_heat_where_the_scratch_is(
 
 def test_a_click_tells_the_local_value(page: Page, service: ServiceProcess) -> None:
     open_picture(page, DEFECT, "bad")
+    expect(page.locator("#opacity")).to_be_enabled()  # once the heat is there, which comes after the verdict
     answer = service.client.post("/score", content=DEFECT.read_bytes()).json()
     values = np.asarray(Image.open(BytesIO(base64.b64decode(answer["heatmap"]["data"])))) / 255
     box = page.locator("#canvas").bounding_box()
@@ -114,7 +115,9 @@ def test_wall_follows_the_line(page: Page, service: ServiceProcess) -> None:
     expect(page.locator("#wall li").first).to_have_attribute("data-verdict", "bad")
     tile = page.locator("#wall li").first
     expect(tile).to_contain_text("18")
-    assert tile.locator("canvas").evaluate("c => c.getContext('2d').getImageData(80, 60, 1, 1).data[3]") == 255
+    # Its picture is decoded and drawn after it has come.
+    middle = "document.querySelector('#wall canvas').getContext('2d').getImageData(80, 60, 1, 1)"
+    page.wait_for_function(f"() => {middle}.data[3] === 255")
 
     before = page.locator("#wall li").count()
     page.select_option("#filter-line", "Linie süd")

@@ -73,7 +73,7 @@ def test_a_burst_takes_no_memory_that_the_start_has_not_taken(tmp_path: Path) ->
         with ThreadPoolExecutor(32) as pool:
             answers = list(pool.map(lambda _: service.client.post("/score", content=PICTURE), range(160)))
         assert {answer.status_code for answer in answers} == {200}
-        assert least_memory(service) < 1.1 * before
+        assert least_memory(service) < 1.15 * before
 
 
 def least_memory(service: ServiceProcess) -> float:

@@ -197,7 +197,7 @@ def test_deadline_is_an_entry_for_each_picture_it_overtakes(
     small: ServiceProcess, pool: ThreadPoolExecutor, headers: dict[str, str]
 ) -> None:
     busy = occupy(small, pool)
-    late = small.client.post("/score/batch", files=form(BAD, *[GOOD] * 9), headers=headers | {"X-Request-Timeout-Ms": "300"})
+    late = small.client.post("/score/batch", files=form(BAD, *[GOOD] * 9), headers=headers | {"X-Request-Timeout-Ms": "700"})
     results = [json.loads(line) for line in late.text.splitlines()] if headers else entries(late)
     assert {entry["index"]: slug for entry, slug in zip(results, slugs(results), strict=True)} == {
         0: "unreadable-image",

@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.pictures import encode, failing, grey, spotted
 from tests.service_process import ONE_ENGINE, ServiceProcess, running_service
+from tests.tiny_model import slow_pixel
 from tests.trace_collector import TraceCollector, attributes, running_collector
 from tests.traffic import occupy
 
@@ -53,7 +54,9 @@ def test_a_request_is_a_child_of_its_client_and_has_a_span_for_each_stage(
     traced: ServiceProcess, collector: TraceCollector
 ) -> None:
     headers = {"X-Request-ID": "child", "traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "line=4"}
-    answer = traced.client.post("/score", content=encode(spotted()), headers=headers)
+    picture = spotted()
+    picture[0, 0] = slow_pixel(40)  # computed for far longer than a busy machine stops whoever reads two clocks
+    answer = traced.client.post("/score", content=encode(picture), headers=headers)
     span = named("child", collector)
     assert (span.trace_id.hex(), span.parent_span_id.hex(), span.trace_state) == (TRACE, PARENT, "line=4")
     assert answer.headers["traceresponse"] == f"00-{TRACE}-{span.span_id.hex()}-01"
@@ -71,10 +74,10 @@ def test_a_request_is_a_child_of_its_client_and_has_a_span_for_each_stage(
     assert stages.keys() == STAGES
     for name, stage in stages.items():
         assert stage.trace_id == span.trace_id
-        assert span.start_time_unix_nano - 10**6 <= stage.start_time_unix_nano <= stage.end_time_unix_nano, name
-        assert stage.end_time_unix_nano <= span.end_time_unix_nano + 10**6, name
+        assert span.start_time_unix_nano - 5 * 10**7 <= stage.start_time_unix_nano <= stage.end_time_unix_nano, name
+        assert stage.end_time_unix_nano <= span.end_time_unix_nano + 5 * 10**7, name
         milliseconds = (stage.end_time_unix_nano - stage.start_time_unix_nano) / 1e6
-        assert milliseconds == pytest.approx(answer.json()["timing_ms"][name], abs=1), name
+        assert milliseconds == pytest.approx(answer.json()["timing_ms"][name], abs=50), name
     starts = [stages[name].start_time_unix_nano for name in ("decode", "queue", "inference", "heatmap")]
     assert starts == sorted(starts)
 

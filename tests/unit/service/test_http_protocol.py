@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http_protocol import HttpProtocol
 
-PATIENCE = 0.5  # seconds
-IDLE = 4  # seconds between requests
+PATIENCE = 1.0  # seconds
+IDLE = 8  # seconds between requests
 
 
 class Impatient(HttpProtocol):

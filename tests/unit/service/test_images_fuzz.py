@@ -144,7 +144,7 @@ def test_damaged_pictures(worker: DecodeWorker, data: bytes) -> None:
 
 
 @pytest.mark.long
-@settings(max_examples=20_000, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=20_000, derandomize=False, suppress_health_check=list(HealthCheck), database=None)
 @given(damaged_pictures())
 def test_many_damaged_pictures(worker: DecodeWorker, data: bytes) -> None:
     check(worker, data)

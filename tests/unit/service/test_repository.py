@@ -116,7 +116,7 @@ async def test_only_what_is_in_the_folder_can_be_loaded(
 async def test_a_folder_that_hangs_stops_nobody(tmp_path: Path, repository_of: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """As that of a network share does whose server is gone: only who asks what lies there has to wait, and not for ever."""
     write_tiny_model(tmp_path)
-    repository = await repository_of(request_timeout_ms=100)
+    repository = await repository_of(request_timeout_ms=1000)
     back = threading.Event()
     whole = ModelFolder.names
     monkeypatch.setattr(ModelFolder, "names", lambda folder: whole(folder) if back.wait(60) else [])

@@ -16,12 +16,7 @@ from client.camera.sources.opencv import VideoDevice
 from client.camera.sources.trigger import Trigger
 from tests.frames import PATIENCE, Remembered, Taking, pixels_of
 from tests.pictures import encode, noise
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.ports import free_port
 
 
 def wait_until_listening(http: httpx.Client, url: str) -> None:
@@ -78,7 +73,7 @@ def test_trigger_takes_no_half_picture_and_no_chunks(film: Path) -> None:
 
 def test_a_part_that_waits_for_a_full_spool_is_taken_back_or_promised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Never refused and taken nevertheless: who obeys Retry-After would have it twice."""
-    monkeypatch.setattr("client.camera.sources.trigger._SECONDS", 0.3)
+    monkeypatch.setattr("client.camera.sources.trigger._SECONDS", 1.0)
     port, stop = free_port(), threading.Event()
     source = Trigger("127.0.0.1", port, None).frames(stop, Host(Remembered(), lambda: None))
     taken: list[Frame] = []
