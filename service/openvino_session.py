@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
@@ -53,12 +54,19 @@ class OpenVinoSession:
         in_use = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if in_use != _PRECISIONS[provider]:
             raise UnavailableError(f"OpenVINO computes in {in_use} on this CPU, not in {_PRECISIONS[provider]}")
+        # Made once: to make one waits for a stream that may be computing.
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self.at_once):
+            self._requests.put(self._compiled.create_infer_request())
 
     def compute(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """See Session."""
-        request = self._compiled.create_infer_request()
-        request.infer({INPUT: pixels})
-        return {name: np.array(request.get_tensor(name).data) for name in self.outputs}
+        request = self._requests.get()
+        try:
+            request.infer({INPUT: pixels})
+            return {name: np.array(request.get_tensor(name).data) for name in self.outputs}
+        finally:
+            self._requests.put(request)
 
 
 def has_bfloat16() -> bool:

@@ -7,9 +7,20 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 
-from service.model_format import MODEL_FILE, Calibration, ModelMetadata, Parity, Sigmoid, TrainingData, versions
+from service.model_format import (
+    MODEL_FILE,
+    Calibration,
+    ModelMetadata,
+    Parity,
+    Sigmoid,
+    TrainingData,
+    parse_metadata,
+    versions,
+)
 
 SHIPPED = Path(__file__).parents[2] / "models" / "demo"
 WIDTH, INPUT_SIZE, ENCODER_DEPTH = 384, 224, 12
@@ -25,6 +36,25 @@ def write_model(graph: str, repository: Path) -> Path:
         shutil.copyfile(SHIPPED / str(newest) / MODEL_FILE, file)
     else:
         write_random(graph, file, WIDTH, INPUT_SIZE)
+    return file
+
+
+def write_int8(exact: Path, repository: Path) -> Path:
+    """Write a copy whose linear layers multiply in 8 bits, by the ranges of noise: good for speed alone; the model file."""
+    from training.export import write_metadata  # torch, as below
+    from training.int8 import to_int8
+    from training.stored_weights import restore
+
+    session = onnxruntime.InferenceSession(exact, providers=["CPUExecutionProvider"])
+    metadata = parse_metadata(session.get_modelmeta().custom_metadata_map, exact)
+    model = onnx.load(exact)
+    restore(model)
+    noise = np.random.default_rng(0).integers(0, 256, (8, *metadata.input_shape, 3), dtype=np.uint8)
+    rounded = to_int8(model, noise, len(noise))
+    write_metadata(rounded, metadata.model_copy(update={"precision": "int8"}))
+    file = repository / exact.parents[1].name / "1" / MODEL_FILE
+    file.parent.mkdir(parents=True)
+    onnx.save(rounded, file)
     return file
 
 

@@ -18,9 +18,12 @@ from rich.table import Table
 from .limit import Limit
 from .load import SHARE, Load
 from .queueing import perfect_p99
-from .servers import DUET
+from .servers import DUET, DUET_INT8
 
-GOALS = "goals: Duet at least 0.95 of the limit, at least 1.3 times the best peer, p99 at most 0.8 of the best peer's"
+GOALS = (
+    "goals: Duet at least 0.95 of the limit, at least 1.3 times the best peer, p99 at most 0.8 of the best peer's; "
+    "int8 at least 3 times the best peer"
+)
 _AT_RANDOM = 16  # requests a second at SHARE: of fewer, few connections bring them, which wait for their own answers
 
 
@@ -76,7 +79,7 @@ def print_tables(result: Result) -> None:
             rate = result.middle(server, picture, _rate)[0]
             table.add_row(server, shown[0], f"{rate / limit:.2f}", *shown[1:-1], f"{shown[-1]} s")
         console.print(table)
-        peers = [server for server in servers if server != DUET]
+        peers = [server for server in servers if server not in (DUET, DUET_INT8)]
         if DUET in servers and peers:
             rates = {server: result.middle(server, picture, _rate)[0] for server in servers}
             late = {server: result.middle(server, picture, lambda visit: visit.shared.p99)[0] for server in servers}
@@ -85,6 +88,8 @@ def print_tables(result: Result) -> None:
                 f"Duet: {rates[DUET] / limit:.2f} of the limit, {rates[DUET] / best:.2f} of the best peer, "
                 f"p99 {late[DUET] / soonest:.2f} of the best peer's"
             )
+            if DUET_INT8 in servers:
+                console.print(f"{DUET_INT8}: {rates[DUET_INT8] / best:.2f} of the best peer, which computes in float32")
             console.print(f"The limit itself: {limit / best:.2f} of the best peer")
             if not result.cuda and SHARE * rates[DUET] >= _AT_RANDOM:
                 perfect = perfect_p99(rates[DUET], result.limits[0].cores, SHARE)
@@ -124,7 +129,7 @@ def draw(result: Result, file: Path) -> None:
     for column, picture in enumerate(result.files):
         for axis, value in ((axes[0][column], _rate), (axes[1][column], lambda visit: visit.shared.p99)):
             middles = [result.middle(server, picture, value) for server in servers]
-            colours = ["#d95f0e" if server == DUET else "#9aa5b1" for server in servers]
+            colours = ["#d95f0e" if server in (DUET, DUET_INT8) else "#9aa5b1" for server in servers]
             lengths, halves = zip(*middles, strict=True)
             bars = axis.barh(servers, lengths, xerr=halves, color=colours, ecolor="#444444")
             axis.bar_label(bars, [f" {length:.0f}" for length in lengths], padding=2)

@@ -19,7 +19,7 @@ from .work import BATCH, CUDA, MODEL, PORT
 
 START_SECONDS, STOP_SECONDS = 180.0, 15.0
 ROOT = Path(__file__).parents[2]
-DUET = "Duet"
+DUET, DUET_INT8 = "Duet", "Duet int8"
 PEERS_BATCH = 8
 MODULES = {"plain FastAPI": "fastapi", "LitServe": "litserve", "mosec": "mosec", "BentoML": "bentoml"}
 _BOUNDARY = "duet-benchmark"
@@ -64,8 +64,9 @@ class Server:
         self.name, self.url = name, f"http://127.0.0.1:{port}/score"
         self._scratch, self._log = scratch, scratch / f"{name}.log"
         self.ready_seconds, self.peak_bytes = 0.0, 0
-        duet = [sys.executable, "-m", "service"]
-        command = duet if name == DUET else [str(setup.peers), "-m", f"benchmarks.serve.peers.with_{MODULES[name]}"]
+        command = [sys.executable, "-m", "service"]
+        if name in MODULES:
+            command = [str(setup.peers), "-m", f"benchmarks.serve.peers.with_{MODULES[name]}"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, env=setup.environment(port), cwd=scratch, stdout=log, stderr=log, start_new_session=True
