@@ -1,5 +1,5 @@
 # Duet's images: the service, and by `--target training` and `--target camera` the trainer and the camera client. RUNTIME=gpu brings
-# CUDA and cuDNN in, from wheels:
+# CUDA and cuDNN in, from wheels, and RUNTIME=openvino OpenVINO:
 #   docker build --tag duet:cpu .
 #   docker build --build-arg RUNTIME=gpu --tag duet:gpu .
 

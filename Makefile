@@ -46,7 +46,7 @@ bench-gpu: bench ## the same with CUDA, on a machine that has it
 audit: $(VENV)/bin/python ## look the run time's pinned versions up among known vulnerabilities (asks pypi.org)
 	@$(PYTHON) -m venv .venv-audit
 	@.venv-audit/bin/python -m pip --disable-pip-version-check -qq install pip-audit==2.10.1
-	@.venv-audit/bin/pip-audit --require-hashes --disable-pip --strict -r requirements/cpu.txt -r requirements/gpu.txt
+	@.venv-audit/bin/pip-audit --require-hashes --disable-pip --strict -r requirements/cpu.txt -r requirements/openvino.txt -r requirements/gpu.txt
 
 lint: $(VENV)/.dev-$(RUNTIME) ## check style and formatting, the Dockerfile and the Compose files
 	@$(VENV)/bin/ruff check
@@ -54,6 +54,7 @@ lint: $(VENV)/.dev-$(RUNTIME) ## check style and formatting, the Dockerfile and 
 	@$(VENV)/bin/hadolint Dockerfile
 	@$(COMPOSE) config --quiet
 	@$(COMPOSE) -f docker-compose.yml -f docker-compose.gpu.yml config --quiet
+	@$(COMPOSE) -f docker-compose.yml -f docker-compose.openvino.yml config --quiet
 
 types: $(VENV)/.dev-$(RUNTIME) ## check the type annotations
 	@$(VENV)/bin/mypy service training client benchmarks deploy
@@ -120,6 +121,8 @@ lock: ## resolve the pinned versions in requirements/ anew
 		--output-file requirements/dev.txt
 	$(COMPILE) --extra cpu --extra training --constraint requirements/dev.txt --output-file requirements/training.txt
 	$(COMPILE) --extra cpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/cpu.txt
+	$(COMPILE) --extra cpu --extra openvino --extra otel --constraint requirements/dev.txt --generate-hashes \
+		--output-file requirements/openvino.txt
 	$(COMPILE) --extra gpu --extra otel --constraint requirements/dev.txt --generate-hashes --output-file requirements/gpu.txt
 	$(COMPILE) --extra camera --constraint requirements/dev.txt --generate-hashes --output-file requirements/camera.txt
 	echo 'setuptools>=77.0.3' | $(subst pyproject.toml,-,$(COMPILE)) --generate-hashes --output-file requirements/build.txt

@@ -2,11 +2,11 @@
 
     python -m benchmarks.cpu_path speed models/demo/1/model.onnx --good runs/parts
     python -m benchmarks.cpu_path speed --width 384 --input-size 224 --encoder-depth 12
-    python -m benchmarks.cpu_path scores models/demo/1/model.onnx --data runs/parts --layout mvtec
+    python -m benchmarks.cpu_path scores models/gear/1/model.onnx models/gear/2/model.onnx --data runs/parts --layout mvtec
 
 `speed` times ONNX Runtime and OpenVINO in float32, bfloat16 (where the CPU has it) and int8, in turns, against ONNX Runtime's
-float32 of the same turn. `scores` measures a model file in all of them on a labelled test split. bfloat16 is emulated where the
-CPU has none: every float tensor is rounded after each operator, which is a little more than OpenVINO rounds.
+float32 of the same turn. `scores` measures model files in all that can compute them, on a labelled test split. bfloat16 is
+emulated where the CPU has none: every float tensor is rounded after each operator, which is a little more than OpenVINO rounds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.images import model_input
-from service.model_format import INPUT, parse_metadata, score_threshold
+from service.model_format import INPUT, Precision, parse_metadata, score_threshold
 from service.onnx_session import NAMES, OnnxSession
 from service.openvino_session import OpenVinoSession, has_bfloat16
 from service.session import Session
@@ -45,6 +45,7 @@ Pixels = npt.NDArray[np.uint8]
 BATCH = 8
 RANGES = 64  # good pictures that int8 takes its ranges from
 SCORES = ("local_score", "semantic_score", "joint_score")
+CPU: list[tuple[str, dict[str, str]]] = [(NAMES["cpu"], {})]
 
 
 @app.command()
@@ -65,12 +66,10 @@ def speed(
         file = model or Path(scratch) / "random.onnx"
         if model is None:
             write_graph(random_graph(random_teacher(width, input_size), encoder_depth), (input_size, input_size), file)
-        shape = OnnxSession(file, [(NAMES["cpu"], {})]).inputs[INPUT].shape[1:3]
+        shape = OnnxSession(file, CPU).inputs[INPUT].shape[1:3]
         size = int(shape[0] or 0)
         pictures = _good(load_samples("mvtec", good, "train"), size) if good else _noise(BATCH, size)
-        sessions = {
-            name: session for name, session in _sessions(file, pictures, Path(scratch)).items() if "emulated" not in name
-        }
+        sessions = _sessions(file, pictures, Path(scratch))
         figures: dict[str, dict[str, list[float]]] = {}
         for count in batch or [1, BATCH]:
             chosen = pictures[np.arange(count) % len(pictures)]
@@ -85,58 +84,70 @@ def speed(
 
 @app.command()
 def scores(
-    model: Annotated[Path, typer.Argument()],
-    data: Annotated[Path, typer.Option(help="A data set: its test split is scored, int8 is calibrated on its training split.")],
+    models: Annotated[list[Path], typer.Argument(help="The float32 file, and what else `export` has made of the same run.")],
+    data: Annotated[Path, typer.Option(help="A data set, of which the test split is scored.")],
     layout: Annotated[str, typer.Option()] = "mvtec",
     normal: Annotated[list[str] | None, typer.Option(help="A normal class; repeat it. Those of the model if absent.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Every n-th picture.")] = 1,
 ) -> None:
-    """AUROC, the largest change of each score, and the verdicts that change, against ONNX Runtime in float32."""
+    """AUROC, how far each score moves, and the verdicts that change, against the first file in ONNX Runtime."""
+    metadata = {model: parse_metadata(OnnxSession(model, CPU).properties, model) for model in models}
+    described = metadata[models[0]]
+    source = Source(layout, data)
+    samples = load_sources([source], "test", normal or source.claimed(described.training_data.normal))[::every]
+    labels = np.array([sample.label for sample in samples])
+    found: dict[str, dict[str, npt.NDArray[np.float32]]] = {}
+    verdicts: dict[str, npt.NDArray[np.bool_]] = {}
     with tempfile.TemporaryDirectory(prefix="duet-cpu-path-") as scratch:
-        reference = OnnxSession(model, [(NAMES["cpu"], {})])
-        metadata = parse_metadata(reference.properties, model)
-        source = Source(layout, data)
-        classes = normal or source.claimed(metadata.training_data.normal)
-        samples = load_sources([source], "test", classes)[::every]
-        good = _good(load_sources([source], "train", classes), metadata.input_size)
-        labels = np.array([sample.label for sample in samples])
-        found = {
-            name: _scores(session, samples, metadata.input_size)
-            for name, session in _sessions(model, good, Path(scratch)).items()
-        }
-    limit = score_threshold(metadata.threshold)
-    first = next(iter(found.values()))
+        for model, its in metadata.items():
+            for run_time, session in _run_times(model, its.precision, Path(scratch)).items():
+                name = f"{its.precision} in {run_time}"
+                found[name] = _scores(session, samples, its.input_size)
+                verdicts[name] = found[name]["joint_score"] >= score_threshold(its.threshold)
+    first, usual = next(iter(found.values())), next(iter(verdicts.values()))
     table = Table(
-        "", *(f"AUROC {name}" for name in SCORES), *(f"change of {name}" for name in SCORES), "verdicts changed",
-        "false alarms", title=f"{model} on {len(samples)} pictures of {data}",
+        "", *(f"AUROC {name}" for name in SCORES), *(f"change of {name}: mean, most" for name in SCORES),
+        "verdicts changed", "false alarms", title=f"{len(samples)} pictures of {data}",
     )  # fmt: skip
     for name, values in found.items():
-        anomalous = values["joint_score"] >= limit
+        changes = [np.abs(values[score] - first[score]) for score in SCORES]
         table.add_row(
             name,
             *(f"{100 * image_auroc(values[score], labels):.2f}" for score in SCORES),
-            *(f"{np.abs(values[score] - first[score]).max():.2g}" for score in SCORES),
-            f"{int((anomalous != (first['joint_score'] >= limit)).sum())}",
-            f"{int(anomalous[labels == GOOD].sum())} of {int((labels == GOOD).sum())}",
+            *(f"{change.mean():.2g}, {change.max():.2g}" for change in changes),
+            f"{int((verdicts[name] != usual).sum())}",
+            f"{int(verdicts[name][labels == GOOD].sum())} of {int((labels == GOOD).sum())}",
         )
-    Console(width=160).print(table)
+    Console(width=200).print(table)
+
+
+def _run_times(file: Path, precision: Precision, scratch: Path) -> dict[str, Session]:
+    """Everything that can compute this file here, bfloat16 in it too."""
+    sessions: dict[str, Session] = {"ONNX Runtime": OnnxSession(file, CPU), "OpenVINO": OpenVinoSession(file, "openvino")}
+    if has_bfloat16():
+        sessions["OpenVINO with bfloat16"] = OpenVinoSession(file, "openvino-bf16")
+    elif precision == "fp32":
+        model, rounding = onnx.load(file), scratch / "bf16.onnx"
+        restore(model)
+        onnx.save(_rounding(model), rounding)
+        sessions["emulated bfloat16"] = OnnxSession(rounding, CPU)
+    return sessions
 
 
 def _sessions(file: Path, pictures: Pixels, scratch: Path) -> dict[str, Session]:
-    """Everything that can compute the file here; ONNX Runtime in float32 first."""
-    model = onnx.load(file)
+    """Run times and precisions by name; ONNX Runtime in float32 first."""
+    model, int8 = onnx.load(file), scratch / "int8.onnx"
     restore(model)
-    int8, bf16 = scratch / "int8.onnx", scratch / "bf16.onnx"
     onnx.save(to_int8(model, pictures, BATCH), int8)
-    cpu = [(NAMES["cpu"], dict[str, str]())]
-    sessions: dict[str, Session] = {"ONNX Runtime float32": OnnxSession(file, cpu), "ONNX Runtime int8": OnnxSession(int8, cpu)}
-    sessions["OpenVINO float32"] = OpenVinoSession(file, "openvino")
+    sessions: dict[str, Session] = {
+        "ONNX Runtime float32": OnnxSession(file, CPU),
+        "ONNX Runtime int8": OnnxSession(int8, CPU),
+        "OpenVINO float32": OpenVinoSession(file, "openvino"),
+        "OpenVINO int8": OpenVinoSession(int8, "openvino"),
+    }
     if has_bfloat16():
         sessions["OpenVINO bfloat16"] = OpenVinoSession(file, "openvino-bf16")
-    else:
-        onnx.save(_rounding(model), bf16)
-        sessions["bfloat16, emulated"] = OnnxSession(bf16, cpu)
-    sessions["OpenVINO int8"] = OpenVinoSession(int8, "openvino")
+        sessions["OpenVINO int8, bfloat16 around it"] = OpenVinoSession(int8, "openvino-bf16")
     return sessions
 
 

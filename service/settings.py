@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     cuda_graphs: bool = Field(False, description="capture each batch size as a CUDA graph; the whole model has to run on CUDA")
     tensorrt_cache: Path | None = Field(None, description="folder that TensorRT keeps its built engines in")
     intra_op_threads: int = Field(
-        0, ge=0, description="CPU threads of one inference; 0 is all cores but one, so that two inferences share the cores"
+        0, ge=0, description="CPU threads of one inference; 0 is as many as let two inferences share the cores"
     )
     max_models_mb: int = Field(
         0,

@@ -78,6 +78,15 @@ def test_the_gpu_file_reserves_a_gpu_and_requires_it() -> None:
     assert services["duet"]["environment"]["DUET_PROVIDERS"].startswith("cuda")
 
 
+def test_openvino_comes_with_its_image_and_is_asked_for_bfloat16_by_name() -> None:
+    files = ("docker-compose.yml", "docker-compose.openvino.yml")
+    duet = resolved(*files)["services"]["duet"]
+    assert (duet["build"]["args"]["RUNTIME"], duet["image"]) == ("openvino", "duet:openvino")
+    assert duet["environment"]["DUET_PROVIDERS"] == "cpu"
+    asked = resolved(*files, DUET_PROVIDERS="openvino-bf16,cpu")["services"]["duet"]
+    assert asked["environment"]["DUET_PROVIDERS"] == "openvino-bf16,cpu"
+
+
 def test_settings_are_known(services: dict[str, Any]) -> None:
     names = {name for name in services["duet"]["environment"] if name.startswith("DUET_")}
     dockerfile = set(re.findall(r"\b(DUET_[A-Z_]+)=", (ROOT / "Dockerfile").read_text()))
