@@ -58,7 +58,7 @@ def main(
         folder = Path(scratch)
         web = write_pictures(folder)["web"]
         model = write_model("demo", folder / "models")
-        setup = Setup(model, 8, cuda=False, peers=Path())
+        setup = Setup(model, None, cuda=False, peers=Path())
         curves = {
             "batch": [point(replace(setup, batch=n), folder, web, n, MANY, seconds) for n in BATCHES[:few]],
             "clients": [point(setup, folder, web, n, n, seconds) for n in CLIENTS[:few]],
@@ -109,7 +109,7 @@ def start(folder: Path, posted: Posted, width: int) -> Point:
     model = folder / f"width-{width}" / "random" / "1" / "model.onnx"
     model.parent.mkdir(parents=True)
     write_random("random", model, width, START_INPUT)
-    setup = Setup(model, 8, cuda=False, peers=Path())
+    setup = Setup(model, None, cuda=False, peers=Path())
     with running(DUET, setup, folder, posted.file, posted.media_type) as server:
         size, ready = model.stat().st_size, server.ready_seconds
     print(f"{size / 2**20:.0f} MiB: ready after {ready:.1f} s", flush=True)
@@ -120,7 +120,7 @@ def draw(curves: dict[str, list[Point]], file: Path) -> None:
     """A panel a curve: throughput in bars of blue, p99 in orange."""
     titles = {
         "batch": f"batch limit ({MANY} clients)",
-        "clients": "clients (batch limit 8)",
+        "clients": "clients",
         "side": f"side of the JPEG in pixels ({USUAL} clients)",
         "models": f"models asked in turns ({USUAL} clients)",
     }

@@ -113,9 +113,13 @@ def _open(path: Path, provider: Provider, options: EngineOptions, device_id: int
 def _on_cpu(path: Path, options: EngineOptions) -> Session:
     """ONNX Runtime's session; for an int8 file OpenVINO's, where that is faster (docs/performance.md, "The CPU path")."""
     session = OnnxSession(path, [(NAMES["cpu"], {})], options.intra_op_threads)
-    if best_for_int8() and parse_metadata(session.properties, path).precision == "int8":
+    if not best_for_int8() or parse_metadata(session.properties, path).precision != "int8":
+        return session
+    try:
         return OpenVinoSession(path, "openvino", options.intra_op_threads)
-    return session
+    except Exception as error:  # its exceptions share no base class; nobody has asked for it
+        log.warning("OpenVINO would be faster, but does not load this int8 model", path=str(path), reason=str(error))
+        return session
 
 
 def _warn(in_use: Provider, options: EngineOptions, reasons: list[str]) -> None:

@@ -204,6 +204,20 @@ def test_an_int8_file_goes_to_whatever_multiplies_8_bits_sooner(
     assert open_session(path, EngineOptions(providers=providers), 0).provider == "cpu"
 
 
+def test_an_int8_file_that_openvino_cannot_load_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> Session:
+        raise RuntimeError("unsupported operation")
+
+    path = tmp_path / "model.onnx"
+    save(build_model(), metadata().model_copy(update={"precision": "int8"}).model_dump_json(), path)
+    monkeypatch.setattr(openvino_session_module, "_CPU_FLAGS", _cpuinfo(tmp_path, "fpu avx512_vnni"))
+    monkeypatch.setattr(providers_module, "OpenVinoSession", refuse)
+    assert open_session(path, EngineOptions(), 0).provider == "cpu"
+    assert "unsupported operation" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("providers", "fallback"), [(("cpu",), 0), (("openvino", "cpu"), 0), (("cuda", "cpu"), 1)])
 def test_the_best_of_a_cpu_is_no_fallback(
     path: Path, monkeypatch: pytest.MonkeyPatch, providers: tuple[Provider, ...], fallback: int
