@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
-# The lock file of the run time: ONNX Runtime for CUDA where an NVIDIA driver is loaded, else for the CPU.
+# The lock file of the run time: ONNX Runtime for CUDA where an NVIDIA driver is loaded, else for the CPU. RUNTIME=openvino adds OpenVINO.
 RUNTIME := $(if $(or $(wildcard /proc/driver/nvidia/version),$(shell command -v nvidia-smi)),gpu,cpu)
 COMPOSE := $(VENV)/bin/docker-compose --profile '*'
 # A project of its own, so that its end takes nobody's models and measurements away.
@@ -93,7 +93,7 @@ $(VENV)-bench/.$(RUNTIME): requirements/$(RUNTIME).txt benchmarks/serve/requirem
 # Every stamp is named after the run time, so that a driver that appears later brings its ONNX Runtime in.
 $(VENV)/.runtime-$(RUNTIME): requirements/$(RUNTIME).txt | $(VENV)/bin/python
 	@echo "Installing $< into $(VENV)"
-	@$(PIP) uninstall -y onnxruntime onnxruntime-gpu
+	@$(PIP) uninstall -y onnxruntime onnxruntime-gpu openvino
 	@$(PIP) install -r $<
 	@rm -f $(VENV)/.runtime-* && touch $@
 

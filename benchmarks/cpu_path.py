@@ -101,7 +101,7 @@ def scores(
     with tempfile.TemporaryDirectory(prefix="duet-cpu-path-") as scratch:
         for model, its in metadata.items():
             for run_time, session in _run_times(model, its.precision, Path(scratch)).items():
-                name = f"{its.precision} in {run_time}"
+                name = f"version {model.parent.name}, {its.precision}, in {run_time}"
                 found[name] = _scores(session, samples, its.input_size)
                 verdicts[name] = found[name]["joint_score"] >= score_threshold(its.threshold)
     first, usual = next(iter(found.values())), next(iter(verdicts.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 import structlog
 
@@ -60,8 +61,9 @@ def open_session(path: Path, options: EngineOptions, device_id: int) -> Session:
             "DUET_REQUIRE_CUDA is set, but CUDA did not start: check the driver and the `gpu` extra; the reason: "
             + ("; ".join(reasons) or "DUET_PROVIDERS names no GPU")
         )
-    _warn("cpu", options, reasons)
-    return _on_cpu(path, options)
+    session = _on_cpu(path, options)
+    _warn(session.provider, options, reasons)
+    return session
 
 
 def provider_options(provider: Provider, options: EngineOptions, device_id: int) -> dict[str, str]:
@@ -112,14 +114,21 @@ def _open(path: Path, provider: Provider, options: EngineOptions, device_id: int
 
 def _on_cpu(path: Path, options: EngineOptions) -> Session:
     """ONNX Runtime's session; for an int8 file OpenVINO's, where that is faster (docs/performance.md, "The CPU path")."""
-    session = OnnxSession(path, [(NAMES["cpu"], {})], options.intra_op_threads)
-    if not best_for_int8() or parse_metadata(session.properties, path).precision != "int8":
+    session = _onnx_on_cpu(path, options)
+    if not best_for_int8() or (metadata := parse_metadata(session.properties, path)).precision != "int8":
         return session
+    del session  # both in memory would take twice as much
     try:
-        return OpenVinoSession(path, "openvino", options.intra_op_threads)
-    except Exception as error:  # its exceptions share no base class; nobody has asked for it
-        log.warning("OpenVINO would be faster, but does not load this int8 model", path=str(path), reason=str(error))
-        return session
+        faster = OpenVinoSession(path, "openvino", options.intra_op_threads)
+        faster.compute(np.zeros((1, *metadata.input_shape, 3), np.uint8))
+    except Exception as error:  # its exceptions share no base class, and nobody has asked for it
+        log.warning("OpenVINO would be faster, but does not compute this int8 model", path=str(path), reason=str(error))
+        return _onnx_on_cpu(path, options)
+    return faster
+
+
+def _onnx_on_cpu(path: Path, options: EngineOptions) -> OnnxSession:
+    return OnnxSession(path, [(NAMES["cpu"], {})], options.intra_op_threads)
 
 
 def _warn(in_use: Provider, options: EngineOptions, reasons: list[str]) -> None:

@@ -5,7 +5,7 @@
 
 Every server gets the same model file, pictures and work (see work.py), one after the other, in rounds; each is started anew in
 each round. The load comes from wrk on the same machine, of whose cores it takes a little, from all alike. `Duet int8` is Duet
-with that file in 8 bits, as `duet-train export --precision int8` writes it for CPUs.
+with that file in 8 bits, of the operators that `duet-train export --precision int8` writes, good for speed alone.
 """
 
 from __future__ import annotations

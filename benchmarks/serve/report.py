@@ -77,7 +77,8 @@ def print_tables(result: Result) -> None:
         for server in servers:
             shown = [_cell(*result.middle(server, picture, value)) for value in _COLUMNS]
             rate = result.middle(server, picture, _rate)[0]
-            table.add_row(server, shown[0], f"{rate / limit:.2f}", *shown[1:-1], f"{shown[-1]} s")
+            share = "" if server == DUET_INT8 else f"{rate / limit:.2f}"  # the limit is float32's
+            table.add_row(server, shown[0], share, *shown[1:-1], f"{shown[-1]} s")
         console.print(table)
         peers = [server for server in servers if server not in (DUET, DUET_INT8)]
         if DUET in servers and peers:

@@ -109,7 +109,7 @@ def test_image_tells_the_projects_version() -> None:
     assert f'org.opencontainers.image.version="{project["version"]}"' in (ROOT / "Dockerfile").read_text()
 
 
-@pytest.mark.parametrize("name", ["training.txt", "cpu.txt", "gpu.txt", "camera.txt"])
+@pytest.mark.parametrize("name", ["training.txt", "cpu.txt", "openvino.txt", "gpu.txt", "camera.txt"])
 def test_lock_files_agree(name: str) -> None:
     """What is tested is what an image holds, and the trainer installs over the service's run time."""
     tested, locked = pins("dev.txt"), pins(name)

@@ -187,7 +187,7 @@ def test_no_bfloat16_where_nothing_tells(tmp_path: Path, monkeypatch: pytest.Mon
         ("fp32", "fpu avx512f avx512_vnni avx512_bf16", "cpu"),
     ],
 )
-@pytest.mark.parametrize("providers", [("cpu",), ("cuda", "cpu")])
+@pytest.mark.parametrize("providers", [("cpu",), ("cuda", "cpu"), ("cuda",)])
 def test_an_int8_file_goes_to_whatever_multiplies_8_bits_sooner(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -195,25 +195,28 @@ def test_an_int8_file_goes_to_whatever_multiplies_8_bits_sooner(
     flags: str,
     expected: Provider,
     providers: tuple[Provider, ...],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "model.onnx"
     save(build_model(), metadata().model_copy(update={"precision": precision}).model_dump_json(), path)
     monkeypatch.setattr(openvino_session_module, "_CPU_FLAGS", _cpuinfo(tmp_path, flags))
     assert open_session(path, EngineOptions(providers=providers), 0).provider == expected
+    assert (f"provider={expected}" in capsys.readouterr().out) == (providers != ("cpu",))
     monkeypatch.setattr(openvino_session_module.importlib.util, "find_spec", lambda _name: None)
     assert open_session(path, EngineOptions(providers=providers), 0).provider == "cpu"
 
 
-def test_an_int8_file_that_openvino_cannot_load_stays_where_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("when", ["__init__", "compute"])
+def test_an_int8_file_that_openvino_cannot_compute_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], when: str
 ) -> None:
-    def refuse(*_: Any) -> Session:
+    def refuse(*_: Any) -> Any:
         raise RuntimeError("unsupported operation")
 
     path = tmp_path / "model.onnx"
     save(build_model(), metadata().model_copy(update={"precision": "int8"}).model_dump_json(), path)
     monkeypatch.setattr(openvino_session_module, "_CPU_FLAGS", _cpuinfo(tmp_path, "fpu avx512_vnni"))
-    monkeypatch.setattr(providers_module, "OpenVinoSession", refuse)
+    monkeypatch.setattr(OpenVinoSession, when, refuse)
     assert open_session(path, EngineOptions(), 0).provider == "cpu"
     assert "unsupported operation" in capsys.readouterr().out
 
