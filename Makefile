@@ -24,7 +24,7 @@ training: $(VENV)/.training-$(RUNTIME) ## install what duet-train needs (torch a
 
 # Two processes, a file of tests in one of them, each with one thread for torch.
 test: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run every test
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --durations 10 $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 10 $(PYTEST_ARGS)
 
 test-gpu: $(VENV)/.dev-$(RUNTIME) ## run the tests that need a CUDA device, on a machine that has one
 	@$(VENV)/bin/python -m pytest -m gpu tests/gpu
