@@ -27,7 +27,7 @@ test: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run every test
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 10 $(PYTEST_ARGS)
 
 test-gpu: $(VENV)/.dev-$(RUNTIME) ## run the tests that need a CUDA device, on a machine that has one
-	@$(VENV)/bin/python -m pytest -m gpu tests/gpu
+	@$(VENV)/bin/python -m pytest -m gpu tests/gpu tests/unit/training/test_on_cuda.py $(PYTEST_ARGS)
 
 test-long: $(VENV)/.dev-$(RUNTIME) debian-packages ## install, then run the long forms of tests, which `make test` leaves out
 	@$(VENV)/bin/python -m pytest -m long $(PYTEST_ARGS)

@@ -14,8 +14,8 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +39,7 @@ from training.metrics import image_auroc
 from training.stored_weights import restore
 
 from .merged_graph import random_graph, random_teacher
+from .turns import Times, in_turns, table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Pixels = npt.NDArray[np.uint8]
@@ -70,14 +71,13 @@ def speed(
         size = int(shape[0] or 0)
         pictures = _good(load_samples("mvtec", good, "train"), size) if good else _noise(BATCH, size)
         sessions = _sessions(file, pictures, Path(scratch))
-        figures: dict[str, dict[str, list[float]]] = {}
+        figures: dict[str, Times] = {}
         for count in batch or [1, BATCH]:
             chosen = pictures[np.arange(count) % len(pictures)]
             times = _times(sessions, chosen, rounds)
             figures[str(count)] = times
-            Console(width=140).print(
-                _speed_table(times, f"{model or f'random weights, width {width}, {size} px'}, batch {count}")
-            )
+            what = model or f"random weights, width {width}, {size} px"
+            Console(width=140).print(table(times, f"{what}, batch {count}; {platform.processor() or platform.machine()}"))
     if output:
         output.write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -105,20 +105,20 @@ def scores(
                 found[name] = _scores(session, samples, its.input_size)
                 verdicts[name] = found[name]["joint_score"] >= score_threshold(its.threshold)
     first, usual = next(iter(found.values())), next(iter(verdicts.values()))
-    table = Table(
+    shown = Table(
         "", *(f"AUROC {name}" for name in SCORES), *(f"change of {name}: mean, most" for name in SCORES),
         "verdicts changed", "false alarms", title=f"{len(samples)} pictures of {data}",
     )  # fmt: skip
     for name, values in found.items():
         changes = [np.abs(values[score] - first[score]) for score in SCORES]
-        table.add_row(
+        shown.add_row(
             name,
             *(f"{100 * image_auroc(values[score], labels):.2f}" for score in SCORES),
             *(f"{change.mean():.2g}, {change.max():.2g}" for change in changes),
             f"{int((verdicts[name] != usual).sum())}",
             f"{int(verdicts[name][labels == GOOD].sum())} of {int((labels == GOOD).sum())}",
         )
-    Console(width=200).print(table)
+    Console(width=200).print(shown)
 
 
 def _run_times(file: Path, precision: Precision, scratch: Path) -> dict[str, Session]:
@@ -180,39 +180,15 @@ def _bfloat16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return rounded.astype(np.uint32).view(np.float32).reshape(values.shape)
 
 
-def _times(sessions: dict[str, Session], pictures: Pixels, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds an image in each turn, by what computes, with as many batches at the same time as Duet gives it.
-
-    The order within a turn is shuffled.
-    """
+def _times(sessions: dict[str, Session], pictures: Pixels, rounds: int) -> Times:
+    """Milliseconds an image in each turn, by what computes, with as many batches at the same time as Duet gives it."""
 
     def compute(session: Session) -> None:
         with ThreadPoolExecutor(session.at_once) as pool:
             list(pool.map(session.compute, [pictures] * session.at_once))
 
-    for session in sessions.values():
-        compute(session)
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    rng = np.random.default_rng(0)
-    for _ in range(rounds):
-        for name in rng.permutation(list(sessions)):
-            started = time.perf_counter()
-            compute(sessions[name])
-            images = len(pictures) * sessions[name].at_once
-            times[name].append((time.perf_counter() - started) * 1000 / images)
-    return times
-
-
-def _speed_table(times: dict[str, list[float]], title: str) -> Table:
-    table = Table(
-        "", "ms an image", "times as fast", "quartiles", title=f"{title}; {platform.processor() or platform.machine()}"
-    )
-    reference = np.array(next(iter(times.values())))
-    for name, values in times.items():
-        ratios = reference / np.array(values)
-        low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
-        table.add_row(name, f"{np.median(values):.1f}", f"{middle:.2f}", f"{low:.2f} to {high:.2f}")
-    return table
+    taken = in_turns({name: partial(compute, session) for name, session in sessions.items()}, rounds)
+    return {name: [1000 * one / (len(pictures) * sessions[name].at_once) for one in seconds] for name, seconds in taken.items()}
 
 
 def _scores(session: Session, samples: list[Sample], size: int) -> dict[str, npt.NDArray[np.float32]]:

@@ -4,8 +4,8 @@
     python -m benchmarks.serve --server Duet --server "plain FastAPI" --picture web --seconds 3
 
 Every server gets the same model file, pictures and work (see work.py), one after the other, in rounds; each is started anew in
-each round. The load comes from wrk on the same machine, of whose cores it takes a little, from all alike. `Duet int8` is Duet
-with that file in 8 bits, of the operators that `duet-train export --precision int8` writes, good for speed alone.
+each round. The load comes from wrk on the same machine, of whose cores it takes a little, from all alike. `Duet int8` (on CUDA
+`Duet fp16`) is Duet with that file as `duet-train export --precision` would round it; of int8 good for speed alone.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .graphs import write_int8, write_model
+from .graphs import write_model, write_rounded
 from .limit import Limit
 from .load import LoadError, at_share, saturate, warm_up
 from .pictures import Posted, write_pictures
 from .report import Result, Visit, draw, print_tables, write_json
-from .servers import DUET, DUET_INT8, MODULES, ROOT, ServerError, Setup, running
+from .servers import DUET_FP16, DUET_INT8, DUETS, MODULES, ROOT, ServerError, Setup, running
 
-NAMES: list[str] = [DUET, DUET_INT8, *MODULES]
+NAMES: list[str] = [*DUETS, *MODULES]
 KINDS: list[str] = ["camera", "web", "small"]
 
 
@@ -36,7 +36,7 @@ def main(
     graph: Annotated[str, typer.Option(help="`demo` ships with Duet; `vit-s` has random weights, at 224 pixels.")] = "demo",
     server: Annotated[
         list[str] | None,
-        typer.Option(help="Of " + ", ".join(NAMES) + "; may be repeated; all if absent, but with --cuda no int8."),
+        typer.Option(help="Of " + ", ".join(NAMES) + "; may be repeated; all if absent, of int8 and fp16 the device's own."),
     ] = None,
     picture: Annotated[list[str], typer.Option(help="Of " + ", ".join(KINDS) + "; may be repeated.")] = KINDS,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
@@ -51,11 +51,11 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder for GRAPH.json and GRAPH.png.")] = Path("runs/serve"),
 ) -> None:
     """Measure throughput, latency, memory and start of each server."""
-    server = server or [name for name in NAMES if not (cuda and name == DUET_INT8)]
+    server = server or [name for name in NAMES if name != (DUET_INT8 if cuda else DUET_FP16)]
     unknown = [name for name in server if name not in NAMES] + [name for name in picture if name not in KINDS]
     if unknown or graph not in ("demo", "vit-s"):
         raise typer.BadParameter(f"unknown {', '.join(unknown) or graph}: see --help")
-    if set(server) - {DUET, DUET_INT8} and not peers.exists():
+    if set(server) - set(DUETS) and not peers.exists():
         raise typer.BadParameter(f"{peers} is missing: `make bench` installs the peers, --server Duet does without")
     output.mkdir(parents=True, exist_ok=True)
     try:
@@ -64,14 +64,18 @@ def main(
             posted = [found for kind, found in write_pictures(folder).items() if kind in picture]
             # absolute, but not resolved: a virtual environment's Python is a link to one that lacks its packages
             setup = Setup(write_model(graph, folder / "models"), batch, cuda, peers.absolute())
-            int8 = replace(setup, model=write_int8(setup.model, folder / "int8")) if DUET_INT8 in server else None
+            setups = dict.fromkeys(server, setup)
+            if DUET_INT8 in server:
+                setups[DUET_INT8] = replace(setup, model=write_rounded(setup.model, folder / "int8", "int8"))
+            if DUET_FP16 in server:
+                setups[DUET_FP16] = replace(setup, model=write_rounded(setup.model, folder / "fp16", "fp16"))
             limits: list[Limit] = []
             visits: list[Visit] = []
             for number in range(rounds):
                 limits.append(_measure_limit(setup, posted, seconds))
-                for name in server:
+                for name, its in setups.items():
                     print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr)
-                    visits += _visit(name, int8 if int8 and name == DUET_INT8 else setup, folder, posted, connections, seconds)
+                    visits += _visit(name, its, folder, posted, connections, seconds)
     except (LoadError, ServerError) as error:
         Console(stderr=True).print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error

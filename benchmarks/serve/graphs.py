@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -39,9 +40,10 @@ def write_model(graph: str, repository: Path) -> Path:
     return file
 
 
-def write_int8(exact: Path, repository: Path) -> Path:
-    """Write a copy whose linear layers multiply in 8 bits, by the ranges of noise: good for speed alone; the model file."""
+def write_rounded(exact: Path, repository: Path, precision: Literal["int8", "fp16"]) -> Path:
+    """Write a copy that computes in this precision, int8 by the ranges of noise: good for speed alone; the model file."""
     from training.export import write_metadata  # torch, as below
+    from training.half_precision import to_half
     from training.int8 import to_int8
     from training.stored_weights import restore
 
@@ -50,23 +52,23 @@ def write_int8(exact: Path, repository: Path) -> Path:
     model = onnx.load(exact)
     restore(model)
     noise = np.random.default_rng(0).integers(0, 256, (8, *metadata.input_shape, 3), dtype=np.uint8)
-    rounded = to_int8(model, noise, len(noise))
-    write_metadata(rounded, metadata.model_copy(update={"precision": "int8"}))
+    rounded = to_half(model) if precision == "fp16" else to_int8(model, noise, len(noise))
+    write_metadata(rounded, metadata.model_copy(update={"precision": precision}))
     file = repository / exact.parents[1].name / "1" / MODEL_FILE
     file.parent.mkdir(parents=True)
     onnx.save(rounded, file)
     return file
 
 
-def write_random(name: str, file: Path, width: int, input_size: int) -> None:
-    """Write a model of three networks of this width, 12 blocks each, that nobody has trained."""
+def write_random(name: str, file: Path, width: int, input_size: int, encoder_depth: int = ENCODER_DEPTH) -> None:
+    """Write a model of three networks of this width that nobody has trained; the teacher has 12 blocks."""
     from benchmarks.merged_graph import (  # torch takes seconds to import, and not every graph needs it
         random_graph,
         random_teacher,
     )
     from training.export import write_graph, write_metadata
 
-    graph = random_graph(random_teacher(width, input_size), ENCODER_DEPTH)
+    graph = random_graph(random_teacher(width, input_size), encoder_depth)
     write_graph(graph, (input_size, input_size), file)
     metadata = ModelMetadata(
         name=name,

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pynvml
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -18,12 +19,13 @@ from rich.table import Table
 from .limit import Limit
 from .load import SHARE, Load
 from .queueing import perfect_p99
-from .servers import DUET, DUET_INT8
+from .servers import DUET, DUETS
 
 GOALS = (
     "goals: Duet at least 0.95 of the limit, at least 1.3 times the best peer, p99 at most 0.8 of the best peer's; "
-    "int8 at least 3 times the best peer"
+    "int8 (on the CPU) at least 3 times the best peer"
 )
+_ROUNDED = [server for server in DUETS if server != DUET]
 _AT_RANDOM = 16  # requests a second at SHARE: of fewer, few connections bring them, which wait for their own answers
 
 
@@ -77,10 +79,10 @@ def print_tables(result: Result) -> None:
         for server in servers:
             shown = [_cell(*result.middle(server, picture, value)) for value in _COLUMNS]
             rate = result.middle(server, picture, _rate)[0]
-            share = "" if server == DUET_INT8 else f"{rate / limit:.2f}"  # the limit is float32's
+            share = f"{rate / limit:.2f}" if server not in _ROUNDED else ""  # the limit is float32's
             table.add_row(server, shown[0], share, *shown[1:-1], f"{shown[-1]} s")
         console.print(table)
-        peers = [server for server in servers if server not in (DUET, DUET_INT8)]
+        peers = [server for server in servers if server not in DUETS]
         if DUET in servers and peers:
             rates = {server: result.middle(server, picture, _rate)[0] for server in servers}
             late = {server: result.middle(server, picture, lambda visit: visit.shared.p99)[0] for server in servers}
@@ -89,8 +91,8 @@ def print_tables(result: Result) -> None:
                 f"Duet: {rates[DUET] / limit:.2f} of the limit, {rates[DUET] / best:.2f} of the best peer, "
                 f"p99 {late[DUET] / soonest:.2f} of the best peer's"
             )
-            if DUET_INT8 in servers:
-                console.print(f"{DUET_INT8}: {rates[DUET_INT8] / best:.2f} of the best peer, which computes in float32")
+            for server in [name for name in _ROUNDED if name in servers]:
+                console.print(f"{server}: {rates[server] / best:.2f} of the best peer, which computes in float32")
             console.print(f"The limit itself: {limit / best:.2f} of the best peer")
             if not result.cuda and SHARE * rates[DUET] >= _AT_RANDOM:
                 perfect = perfect_p99(rates[DUET], result.limits[0].cores, SHARE)
@@ -108,18 +110,22 @@ def write_json(result: Result, file: Path) -> None:
         "batch": result.batch,
         "cuda": result.cuda,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": machine(result.cuda),
         "limits": [vars(limit) | {"rates": found} for limit, found in zip(result.limits, rates, strict=True)],
         "visits": [asdict(visit) for visit in result.visits],
     }
     file.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
-def machine() -> str:
-    """The processor's own name, where Linux tells it."""
+def machine(cuda: bool) -> str:
+    """The processor's own name, where Linux tells it, and the GPU's, where one computes."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.machine()
+    processor = f"{len(names)} x {names[0]}" if names else platform.machine()
+    if not cuda:
+        return processor
+    pynvml.nvmlInit()
+    return f"{processor}, {pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))}"
 
 
 def draw(result: Result, file: Path) -> None:
@@ -130,7 +136,7 @@ def draw(result: Result, file: Path) -> None:
     for column, picture in enumerate(result.files):
         for axis, value in ((axes[0][column], _rate), (axes[1][column], lambda visit: visit.shared.p99)):
             middles = [result.middle(server, picture, value) for server in servers]
-            colours = ["#d95f0e" if server in (DUET, DUET_INT8) else "#9aa5b1" for server in servers]
+            colours = ["#d95f0e" if server in DUETS else "#9aa5b1" for server in servers]
             lengths, halves = zip(*middles, strict=True)
             bars = axis.barh(servers, lengths, xerr=halves, color=colours, ecolor="#444444")
             axis.bar_label(bars, [f" {length:.0f}" for length in lengths], padding=2)
@@ -143,7 +149,7 @@ def draw(result: Result, file: Path) -> None:
         axes[0][column].set_title(f"{picture}\nlimit {limit:.0f} images/s (dashed)", fontsize=10)
         axes[0][column].set_xlabel("images/s at saturation (more is better)")
         axes[1][column].set_xlabel(f"p99 in ms at {SHARE:.0%} of its own load (less is better)")
-    figure.suptitle(f"{result.graph}, {machine()}{', CUDA' if result.cuda else ''}", fontsize=11)
+    figure.suptitle(f"{result.graph}, {machine(result.cuda)}", fontsize=11)
     figure.savefig(file, dpi=110)
 
 

@@ -19,7 +19,8 @@ from .work import BATCH, CUDA, MODEL, PORT
 
 START_SECONDS, STOP_SECONDS = 180.0, 15.0
 ROOT = Path(__file__).parents[2]
-DUET, DUET_INT8 = "Duet", "Duet int8"
+DUET, DUET_INT8, DUET_FP16 = "Duet", "Duet int8", "Duet fp16"
+DUETS = (DUET, DUET_INT8, DUET_FP16)
 PEERS_BATCH = 8
 MODULES = {"plain FastAPI": "fastapi", "LitServe": "litserve", "mosec": "mosec", "BentoML": "bentoml"}
 _BOUNDARY = "duet-benchmark"

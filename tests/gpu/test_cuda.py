@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 
 from service.engine import Engine, load_engines
 from service.gpu import GpuCollector
@@ -19,6 +20,7 @@ from tests.tiny_model import expected_scores, write_tiny_model
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif("CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="no CUDA in ONNX Runtime"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 
 MODELS = Path(__file__).parents[2] / "models"

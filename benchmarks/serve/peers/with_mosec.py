@@ -19,7 +19,7 @@ class Decode(mosec.Worker):  # type: ignore[misc]  # it is not installed where t
 
     def __init__(self) -> None:
         super().__init__()
-        self.work = work()
+        self.work = work(computes=False)
 
     def deserialize(self, data: bytes) -> bytes:
         """The body is the picture."""
@@ -47,7 +47,7 @@ class Answer(mosec.Worker):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self.work = work()
+        self.work = work(computes=False)
 
     def forward(self, data: Row) -> bytes:
         """One picture's."""
