@@ -64,6 +64,8 @@ def main(
         for name, kind in kinds.items():
             started = time.perf_counter()
             kind()
+            if trainer.device.type == "cuda":
+                torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - started)
     images = steps * trainer.settings.batch_size
     alone = seconds["steps alone"]
@@ -85,7 +87,7 @@ def repeat(trainer: Trainer, batches: Iterable[Batch]) -> None:
 def teacher_alone(trainer: Trainer, batches: list[Batch]) -> None:
     for batch in batches:
         with torch.no_grad(), autocast(trainer):
-            trainer.teacher(normalise(torch.cat((batch.pictures, batch.spoilt))))
+            trainer.teacher(normalise(torch.cat((batch.pictures, batch.spoilt)).to(trainer.device)))
 
 
 def plain_loop(trainer: Trainer, batches: list[Batch]) -> Callable[[], None]:
@@ -94,7 +96,7 @@ def plain_loop(trainer: Trainer, batches: list[Batch]) -> Callable[[], None]:
 
     def loop() -> None:
         for batch in batches:
-            images, spoilt = normalise(batch.pictures), normalise(batch.spoilt)
+            images, spoilt = (normalise(pictures.to(trainer.device)) for pictures in (batch.pictures, batch.spoilt))
             with autocast(trainer):
                 with torch.no_grad():
                     everything = trainer.teacher(torch.cat((images, spoilt)))

@@ -63,9 +63,8 @@ class OnnxSession:
         self._at_once_on_cpu = max(1, cores - threads + 1)
         self.properties: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.inputs, self.outputs = _types(self._session.get_inputs()), _types(self._session.get_outputs())
-        self._device_id = device_id
+        self._device, self._device_id = "cpu" if self.provider == "cpu" else "cuda", device_id
         self._graphs = cuda_graphs and self.provider == "cuda"
-        self._pinned = pinned_memory(self.provider, device_id)
 
     @property
     def at_once(self) -> int:
@@ -85,66 +84,27 @@ class OnnxSession:
         return dict(zip(names, self._session.run(names, {INPUT: pixels}, options), strict=True))
 
     def _bind(self, bucket: int, input_shape: Shape, outputs: Mapping[str, Sequence[int]]) -> Buffers:
-        bind = self._captured if self._graphs else self._copied
-        return bind((bucket, *input_shape, 3), {name: (bucket, *shape) for name, shape in outputs.items()})
-
-    def _copied(self, input_shape: tuple[int, ...], outputs: Mapping[str, tuple[int, ...]]) -> Buffers:
-        """ONNX Runtime copies from and to host memory, where the device has its own."""
-        binding, options = self._session.io_binding(), _run_options()
-        images, value = _allocate(input_shape, np.uint8, self._pinned)
-        binding.bind_ortvalue_input(INPUT, value)
-        arrays: Outputs = {}
-        for name, shape in outputs.items():
-            arrays[name], value = _allocate(shape, np.float32, self._pinned)
+        """The same memory of the device every time, which is what a CUDA graph reads and writes (onnxruntime.ai, CUDA provider,
+        CUDA Graphs). A batch is copied there by hand: ONNX Runtime copies host memory when it is bound, and never again."""
+        device = self._device, self._device_id
+        binding, options = self._session.io_binding(), _run_options(graph=bucket if self._graphs else None)
+        images = np.zeros((bucket, *input_shape, 3), np.uint8)
+        given = ort.OrtValue.ortvalue_from_numpy(images, *device)
+        binding.bind_ortvalue_input(INPUT, given)
+        found = {
+            name: ort.OrtValue.ortvalue_from_shape_and_type((bucket, *shape), np.float32, *device)
+            for name, shape in outputs.items()
+        }
+        for name, value in found.items():
             binding.bind_ortvalue_output(name, value)
 
-        def compute() -> None:
-            self._session.run_with_iobinding(binding, options)
-            binding.synchronize_outputs()
-
-        return Buffers(images, arrays, compute)
-
-    def _captured(self, input_shape: tuple[int, ...], outputs: Mapping[str, tuple[int, ...]]) -> Buffers:
-        """A CUDA graph reads and writes the same device memory each time (onnxruntime.ai, CUDA provider, CUDA Graphs)."""
-        binding, options = self._session.io_binding(), _run_options(graph=input_shape[0])
-        images = np.zeros(input_shape, np.uint8)
-        arrays: Outputs = {name: np.zeros(shape, np.float32) for name, shape in outputs.items()}
-        given = ort.OrtValue.ortvalue_from_numpy(images, "cuda", self._device_id)
-        binding.bind_ortvalue_input(INPUT, given)
-        found = {name: ort.OrtValue.ortvalue_from_numpy(array, "cuda", self._device_id) for name, array in arrays.items()}
-        for name, result in found.items():
-            binding.bind_ortvalue_output(name, result)
-
-        def compute() -> None:
+        def compute() -> Outputs:
             given.update_inplace(images)
             self._session.run_with_iobinding(binding, options)
             binding.synchronize_outputs()
-            for name, result in found.items():
-                arrays[name][...] = result.numpy()
+            return {name: value.numpy() for name, value in found.items()}
 
-        return Buffers(images, arrays, compute)
-
-
-def pinned_memory(provider: Provider, device_id: int) -> Any:
-    """Where to allocate host memory that the device copies from by itself; None where there is none."""
-    if provider == "cpu":
-        return None
-    devices = [device for device in ort.get_ep_devices() if device.ep_name == "CUDAExecutionProvider"]
-    if device_id >= len(devices):
-        return None
-    return devices[device_id].memory_info(ort.OrtDeviceMemoryType.HOST_ACCESSIBLE)
-
-
-def _allocate(shape: tuple[int, ...], kind: type, pinned: Any) -> tuple[npt.NDArray[Any], ort.OrtValue]:
-    """An array, and ONNX Runtime's view of the same memory."""
-    if pinned is not None:
-        value = ort.OrtValue.ortvalue_from_shape_and_type(shape, kind, memory_info=pinned)
-        array = value.numpy()
-        # a view of that memory, or else a copy, which nothing would ever read
-        if array.flags.writeable and array.ctypes.data == value.data_ptr():
-            return array, value
-    array = np.zeros(shape, kind)
-    return array, ort.OrtValue.ortvalue_from_numpy(array)
+        return Buffers(images, compute)
 
 
 def _run_options(graph: int | None = None) -> ort.RunOptions:

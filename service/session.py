@@ -54,7 +54,7 @@ class Session(Protocol):
 
     @property
     def bind(self) -> Bind | None:
-        """Host memory for batches of one size, in which the session computes from then on; given a size, the input's shape
+        """Memory for batches of one size, in which the session computes from then on; given a size, the input's shape
         [H, W], and the shape of one image's part of each output.
 
         None where a batch of any size costs its own pictures alone, as on a CPU; else a new size costs time or memory that

@@ -44,9 +44,14 @@ class LinearAttention(nn.Module):
     @staticmethod
     def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries, keys and values [N, heads, tokens, d] to [N, heads, tokens, d]."""
-        q, k = F.elu(q) + 1, F.elu(k) + 1
+        q, k = _positive(q), _positive(k)
         weights = q @ k.sum(dim=-2).unsqueeze(-1) + 1e-6
         return (q @ (k.transpose(-2, -1) @ v)) / weights
+
+
+def _positive(features: Tensor) -> Tensor:
+    """elu(x) + 1, without the operator itself: ONNX Runtime has opset 23's Elu on the CPU alone, and CUDA would wait for it."""
+    return F.relu(features) + features.clamp(max=0).exp()
 
 
 class Mlp(nn.Sequential):

@@ -117,7 +117,7 @@ def write_json(result: Result, file: Path) -> None:
     file.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
 
 
-def machine(cuda: bool) -> str:
+def machine(cuda: bool = False) -> str:
     """The processor's own name, where Linux tells it, and the GPU's, where one computes."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,17 +1,18 @@
-"""Host buffers that every batch of one size shares: what one batch leaves behind must not show in the next."""
+"""Memory that every batch of one size shares: what one batch leaves behind must not show in the next."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from service.engine import Engine
-from service.onnx_session import NAMES, OnnxSession, pinned_memory
+from service.onnx_session import OnnxSession
 from service.providers import EngineOptions
 from tests.pictures import failing, grey, noise, spotted
-from tests.tiny_model import SIZE, write_tiny_model
+from tests.tiny_model import expected_scores, write_tiny_model
 
 
 @pytest.fixture
@@ -36,14 +37,24 @@ def test_the_last_batch_does_not_pad_the_next(engine: Engine) -> None:
     assert len(engine.run([grey(), grey(), grey()])["joint_score"]) == 3
 
 
-def test_memory_is_bound_once(tmp_path: Path) -> None:
-    session = OnnxSession(write_tiny_model(tmp_path), [(NAMES["cpu"], {})])
-    buffers = session._bind(2, (SIZE, SIZE), {"joint_score": (), "anomaly_map": (256, 256)})
-    addresses = {name: value.ctypes.data for name, value in buffers._outputs.items()}
-    scores = [buffers.run([picture])["joint_score"][0] for picture in (grey(), spotted(), grey())]
-    assert scores[0] == scores[2] < scores[1]
-    assert {name: value.ctypes.data for name, value in buffers._outputs.items()} == addresses
+def test_memory_is_bound_once_and_every_batch_is_seen(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.warm_up()
+    monkeypatch.delattr(OnnxSession, "_bind")  # nothing is bound anew
+    for picture in (grey(), spotted(), noise(1), grey()):
+        (score,) = engine.run([picture])["joint_score"]
+        assert score == pytest.approx(expected_scores(picture)[2], rel=1e-4)
 
 
-def test_without_a_device_nothing_is_pinned() -> None:
-    assert pinned_memory("cpu", 0) is None
+def test_what_is_bound_is_copied_for_every_batch(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device does not see what is written to host memory: on CUDA every batch was once scored as the first."""
+    copied: list[object] = []
+    original = onnxruntime.OrtValue.update_inplace
+
+    def update(value: onnxruntime.OrtValue, images: object) -> None:
+        copied.append(images)
+        original(value, images)
+
+    monkeypatch.setattr(onnxruntime.OrtValue, "update_inplace", update)
+    for picture in (grey(), spotted()):
+        engine.run([picture])
+    assert len(copied) == 2
