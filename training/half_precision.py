@@ -10,14 +10,15 @@ from onnx import TensorProto
 
 from .linear_layers import module_class
 
-NETWORKS = {"MatMul", "Gemm", "Conv", "Attention"}
-LIBRARIES = ("torch.", "transformers.")  # whose modules the networks are made of; the scores are made by Duet's own
+NETWORKS = {"MatMul", "Gemm", "Attention"}
+PATCHES = "training.patch_embedding.PatchEmbedding"  # where the networks begin
+MODULES = ("torch.", "transformers.", PATCHES)  # that the networks are made of; the scores are made by Duet's other ones
 # Sums over all tokens, and quotients of them: float32 in training too.
 SUMS = "training.students.LinearAttention"
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph, in half precision from the first convolution to the students' features, linear attention's sums apart."""
+    """The same graph, in half precision from the patch embedding to the students' features, linear attention's sums apart."""
     types = _types(model)
     half = _half_nodes(list(model.graph.node))
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -62,9 +63,9 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
 
 def _half_nodes(nodes: list[onnx.NodeProto]) -> set[str]:
     """Names of the nodes between the pixels and the networks' last results."""
-    networks = [node for node in nodes if node.op_type in NETWORKS and module_class(node).startswith(LIBRARIES)]
+    networks = [node for node in nodes if node.op_type in NETWORKS and module_class(node).startswith(MODULES)]
     inside = _reached([name for node in networks for name in node.input], nodes) | {node.name for node in networks}
-    pixels = _reached([node.input[0] for node in networks if node.op_type == "Conv"], nodes)
+    pixels = _reached([node.input[0] for node in networks if module_class(node) == PATCHES], nodes)
     sums = {node.name for node in nodes if module_class(node) == SUMS or node.op_type == "Cast"}
     return inside - pixels - sums
 

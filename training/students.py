@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .distance import cosine_distance
 from .last_block import class_token
+from .patch_embedding import PatchEmbedding
 from .teacher import MIDDLE_BLOCKS, Teacher, new_vit
 
 GROUPS = 2
@@ -131,6 +132,7 @@ class EncoderStudent(nn.Module):
         vit = new_vit(config)
         self.taught = taught_blocks
         self.embeddings, self.layers = vit.embeddings, vit.encoder.layer
+        self.embeddings.register_module("patch_embeddings", PatchEmbedding(vit.embeddings.patch_embeddings.projection))
         self.embeddings.mask_token = None
         self.heads = nn.ModuleList(nn.Linear(config.hidden_size, teacher.dim) for _ in range(taught_blocks))
 

@@ -24,6 +24,7 @@ from service.model_format import TeacherInfo
 from .errors import TrainingError
 from .last_block import class_token
 from .official_checkpoint import read_official_checkpoint
+from .patch_embedding import PatchEmbedding
 
 COMPACT = "compact"
 COMPACT_FOLDER = Path(__file__).parent / "weights" / COMPACT
@@ -55,7 +56,7 @@ class Teacher(nn.Module):
         self.depth: int = config.num_hidden_layers
         self.dim: int = config.hidden_size
         self.registers: int = getattr(config, "num_register_tokens", 0)
-        self.patch_embeddings: nn.Module = vit.embeddings.patch_embeddings
+        self.patch_embeddings = PatchEmbedding(vit.embeddings.patch_embeddings.projection)
         self.class_token = vit.embeddings.cls_token
         self.register_tokens = cast(Tensor, vit.embeddings.register_tokens) if self.registers else None
         self.register_buffer("position", resize_position(vit.embeddings.position_embeddings, self.grid, bool(self.registers)))

@@ -68,7 +68,7 @@ def test_the_service_answers_what_it_answers_on_the_cpu(tmp_path: Path) -> None:
     for provider in ("cuda", "cpu"):
         settings: dict[str, object] = {"providers": provider, "require_cuda": provider == "cuda"}
         with running_service(MODELS, tmp_path / f"{provider}.log", **settings) as service:
-            assert service.client.get("/models").json()["models"][0]["provider"] == provider
+            assert service.metric("duet_model_info", model="demo", provider=provider) == 1
 
             def score(file: Path, client: httpx.Client = service.client) -> dict[str, float]:
                 response = client.post("/score", content=file.read_bytes(), headers={"Content-Type": "image/png"})

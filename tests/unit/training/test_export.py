@@ -29,6 +29,7 @@ from training.scorers import OnnxScorer
 
 Pixels = npt.NDArray[np.uint8]
 SIZE = 56
+SHIPPED = Path(__file__).parents[3] / "models/demo/1/model.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,13 @@ def test_the_graph_keeps_attention_whole_and_carries_its_weights(exported: Path)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     beside = sorted(path.name for path in exported.parent.iterdir())
     assert beside == ["README.md", "calibration.png", "model.onnx", "pictures.csv", "sheet.png"]  # no weights of its own
+
+
+@pytest.mark.parametrize("model", ["exported", "shipped"])
+def test_the_graph_has_no_operator_that_cuda_is_slow_at(exported: Path, model: str) -> None:
+    """Elu of this opset is computed on the CPU, there and back; a convolution is planned anew for each change of batch size."""
+    graph = onnx.load(exported if model == "exported" else SHIPPED).graph
+    assert not {node.op_type for node in graph.node} & {"Conv", "Elu"}
 
 
 def test_the_metadata_say_what_the_run_was(finished_run: RunFolder, exported: Path) -> None:

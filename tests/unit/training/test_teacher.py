@@ -25,7 +25,7 @@ VARIANTS = [(0, False), (2, False), (0, True), (4, True)]  # registers, SwiGLU
 
 
 @pytest.mark.parametrize("input_size", [56, 84, 98])  # 84 is native
-def test_hidden_states_are_exactly_those_of_transformers(teacher_folder: Path, input_size: int) -> None:
+def test_hidden_states_are_those_of_transformers(teacher_folder: Path, input_size: int) -> None:
     images = torch.randn(2, 3, input_size, input_size, generator=torch.Generator().manual_seed(0))
     reference = Dinov2WithRegistersModel.from_pretrained(teacher_folder)  # in evaluation mode
     teacher = load_teacher(teacher_folder, input_size)
@@ -33,7 +33,8 @@ def test_hidden_states_are_exactly_those_of_transformers(teacher_folder: Path, i
         expected = reference(images, output_hidden_states=True).hidden_states[1:]
         found = teacher(images)
     assert [hidden.shape for hidden in found] == [(2, 1 + 3 + (input_size // 14) ** 2, 64)] * 4
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    for mine, theirs in zip(found, expected, strict=True):  # its patch embedding is a convolution
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 # the official definition
