@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .buffers import Buffers, Outputs
 from .cores import usable_cores
@@ -19,6 +20,8 @@ from .model_format import INPUT, ModelFormatError, ModelMetadata, output_shape, 
 from .providers import GPU, EngineError, EngineOptions, open_session
 from .session import Session, TensorType
 from .settings import LARGEST_BATCH
+
+SAME = 1e-2  # of scores: half precision's noise is far below, another picture's score far above
 
 
 class Engine:
@@ -79,13 +82,24 @@ class Engine:
         return self._buffers[bucket].run(images)
 
     def warm_up(self) -> None:
-        """Run every bucket once, so that no request pays for a first shape; raises ModelFormatError for wrong output shapes."""
+        """Run every bucket once, so that no request pays for a first shape; raises ModelFormatError for wrong output shapes.
+
+        Raises EngineError where memory that is bound gives other scores than memory that is not: such an engine would answer
+        something all day, and nobody would notice.
+        """
         if self._session.bind is None:
-            self._check(min(2, self.max_batch_size))  # enough to see it; `fill` runs the largest
+            self._check([self._blank()] * min(2, self.max_batch_size))  # enough to see it; `fill` runs the largest
             return
+        rng = np.random.default_rng(0)
         for bucket in self.buckets:
-            self._check(bucket)  # unbound: what is bound has the promised shapes, whatever the graph computes
-            self.run([self._blank()] * bucket)
+            pictures = list(rng.integers(0, 256, (bucket, *self.metadata.input_shape, 3), dtype=np.uint8))
+            expected = self._check(pictures)  # unbound: what is bound has the promised shapes, whatever the graph computes
+            for name, values in self.run(pictures).items():
+                if not np.allclose(values, expected[name], rtol=SAME, atol=SAME, equal_nan=True):
+                    raise EngineError(
+                        f"{self.provider} computes another {name} in memory that is bound than in memory that is not: set "
+                        "DUET_PROVIDERS=cpu, and report this"
+                    )
 
     def fill(self) -> None:
         """Compute as many black pictures as one run takes."""
@@ -95,11 +109,13 @@ class Engine:
         """Compute one black picture; raises whatever keeps the engine from it."""
         self.run([self._blank()])
 
-    def _check(self, count: int) -> None:
-        for name, value in self._session.compute(np.stack([self._blank()] * count)).items():
-            expected = (count, *output_shape(name))
+    def _check(self, pictures: list[Pixels]) -> Mapping[str, npt.NDArray[Any]]:
+        outputs = self._session.compute(np.stack(pictures))
+        for name, value in outputs.items():
+            expected = (len(pictures), *output_shape(name))
             if value.shape != expected:
-                raise ModelFormatError(f"output '{name}' has shape {value.shape} for {count} images, not {expected}")
+                raise ModelFormatError(f"output '{name}' has shape {value.shape} for {len(pictures)} images, not {expected}")
+        return outputs
 
     def _blank(self) -> Pixels:
         return np.zeros((*self.metadata.input_shape, 3), dtype=np.uint8)
@@ -121,10 +137,10 @@ def load_engines(path: Path, options: EngineOptions) -> list[Engine]:
         for engine in engines:
             engine.warm_up()
         return _filled(engines[0]) + engines[1:]
-    except ModelFormatError:
+    except (EngineError, ModelFormatError):
         raise
     except Exception as error:  # the run times' exceptions share no base class
-        raise ModelFormatError(f"{path}: cannot compute a black picture: {error}") from error
+        raise ModelFormatError(f"{path}: cannot compute a picture: {error}") from error
 
 
 def _filled(engine: Engine) -> list[Engine]:

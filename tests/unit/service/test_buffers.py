@@ -5,14 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import pytest
 
 from service.engine import Engine
 from service.onnx_session import OnnxSession
-from service.providers import EngineOptions
+from service.providers import EngineError, EngineOptions
 from tests.pictures import failing, grey, noise, spotted
 from tests.tiny_model import expected_scores, write_tiny_model
+
+_from_numpy = onnxruntime.OrtValue.ortvalue_from_numpy
+
+
+def _copy(images: npt.NDArray[np.uint8], *device: object) -> onnxruntime.OrtValue:
+    """A device's memory: what is written to the host's afterwards does not show in it."""
+    return _from_numpy(images.copy(), *device)
 
 
 @pytest.fixture
@@ -43,6 +51,14 @@ def test_memory_is_bound_once_and_every_batch_is_seen(engine: Engine, monkeypatc
     for picture in (grey(), spotted(), noise(1), grey()):
         (score,) = engine.run([picture])["joint_score"]
         assert score == pytest.approx(expected_scores(picture)[2], rel=1e-4)
+
+
+def test_an_engine_that_sees_only_its_first_batch_does_not_start(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CUDA did with host memory that was bound once: every picture had the score of a black one."""
+    monkeypatch.setattr(onnxruntime.OrtValue, "update_inplace", lambda _value, _images: None)
+    monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_numpy", _copy)
+    with pytest.raises(EngineError, match="computes another local_score in memory that is bound"):
+        engine.warm_up()
 
 
 def test_what_is_bound_is_copied_for_every_batch(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
