@@ -133,14 +133,16 @@ class Batcher:
         return await entry.future
 
     def close(self) -> None:
-        """Refuse new images, compute those admitted, and end the threads; blocks until then. Leaves an engine behind that is
-        stuck: what comes after must not hang with it."""
+        """Refuse new images, compute those admitted, end the threads and let go of their engines; blocks until then. Leaves an
+        engine behind that is stuck: what comes after must not hang with it."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         for engine, thread in self._threads.items():
             while thread.is_alive() and not self._is_stuck(engine):
                 thread.join(_LOOK)
+        # a model's gauges and its batcher hold each other: its memory would wait for Python's collector
+        self._threads = {engine: thread for engine, thread in self._threads.items() if thread.is_alive()}
         if self.stuck:
             log.error("leaving an engine behind that is stuck", engines=self.stuck)
 

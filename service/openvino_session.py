@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
@@ -50,7 +51,10 @@ class OpenVinoSession:
             "INFERENCE_NUM_THREADS": self.at_once * threads,
             "ENABLE_CPU_PINNING": False,  # several models, and several services, share the cores of a machine
         }
-        self._compiled = core.compile_model(model, "CPU", options)
+        # OpenVINO gives the thread that first compiles with a Core an alternate signal stack, and unmaps it when the last that
+        # uses the Core goes, on whatever thread: the next signal to the first would end the process. So that thread ends here.
+        with ThreadPoolExecutor(1) as passing:
+            self._compiled = passing.submit(core.compile_model, model, "CPU", options).result()
         in_use = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if in_use != _PRECISIONS[provider]:
             raise UnavailableError(f"OpenVINO computes in {in_use} on this CPU, not in {_PRECISIONS[provider]}")

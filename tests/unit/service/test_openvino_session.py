@@ -157,3 +157,25 @@ print(engine.provider, sys.modules["openvino_telemetry"])
 """
     done = subprocess.run([sys.executable, "-c", watched, path], capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout == "openvino None\n"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_thread_takes_signals_after_its_models_have_gone(path: Path, count: int) -> None:
+    """OpenVINO's own bookkeeping leaves it a signal stack that is no longer mapped, and the next signal ends the process."""
+    script = """
+import signal, sys, threading
+from pathlib import Path
+from service.openvino_session import OpenVinoSession
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+held = [OpenVinoSession(Path(sys.argv[1]), "openvino") for _ in range(int(sys.argv[2]))]
+if len(held) == 1:
+    gone = threading.Thread(target=held.clear)
+    gone.start()
+    gone.join()
+while held:
+    held.pop(0)
+signal.raise_signal(signal.SIGTERM)
+"""
+    arguments = [sys.executable, "-c", script, str(path), str(count)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

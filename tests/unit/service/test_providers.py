@@ -11,6 +11,7 @@ import pytest
 from service import engine as engine_module
 from service import onnx_session as onnx_session_module
 from service import openvino_session as openvino_session_module
+from service import providers as providers_module
 from service.engine import load_engines
 from service.loaded_model import open_model
 from service.metrics import Metrics
@@ -224,7 +225,7 @@ def test_an_int8_file_that_openvino_cannot_compute_stays_where_it_is(
 def test_the_best_of_a_cpu_is_no_fallback(
     path: Path, monkeypatch: pytest.MonkeyPatch, providers: tuple[Provider, ...], fallback: int
 ) -> None:
-    pretend_devices(monkeypatch, {0: "openvino"})
+    monkeypatch.setattr(providers_module, "_on_cpu", lambda path, _options: OpenVinoSession(path, "openvino"))
     metrics = Metrics()
     model = open_model("tiny", "1", path, 1, Settings.model_validate({"providers": providers}), metrics)
     try:
