@@ -78,6 +78,7 @@ def test_a_batch_that_fails_takes_nothing_from_the_next(path: Path) -> None:
     for _ in range(3 * session.at_once):
         with pytest.raises(Exception, match="shape"):
             session.compute(np.zeros((1, 2, 3, 3), np.uint8))
+        assert session._requests.qsize() == session.at_once  # of none that is left, the next would wait for ever
     assert len(session.compute(np.stack([grey(), spotted()]))["joint_score"]) == 2
 
 
