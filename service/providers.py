@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from .session import Session, UnavailableError
 from .settings import Provider
 
 GPU: tuple[Provider, ...] = ("tensorrt", "cuda")
+_NO_CAPTURE = "cannot use the graph capture feature"  # ONNX Runtime of a model that it has to leave to the CPU in part
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -106,7 +107,15 @@ def _open(path: Path, provider: Provider, options: EngineOptions, device_id: int
     # TensorRT leaves to CUDA what it cannot do, and both leave that to the CPU
     others = [name for name in preferred if name in NAMES and NAMES[name] in ort.get_available_providers()]
     given = [(NAMES[name], provider_options(name, options, device_id)) for name in dict.fromkeys([*others, "cpu"])]
-    session = OnnxSession(path, given, options.intra_op_threads, device_id, options.cuda_graphs)
+    try:
+        session = OnnxSession(path, given, options.intra_op_threads, device_id, options.cuda_graphs)
+    except Exception as error:  # its exceptions share no base class
+        if not options.cuda_graphs or _NO_CAPTURE not in str(error):
+            raise
+        log.warning(
+            "no CUDA graphs of this model, a part of which runs on the CPU: export it anew", path=str(path), reason=str(error)
+        )
+        return _open(path, provider, replace(options, cuda_graphs=False), device_id, preferred)
     if session.provider == provider:
         return session
     raise UnavailableError(" ".join(line for line in session.said.split("\n") if line.strip("* ")) or "it did not start")

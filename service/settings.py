@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     )
     cuda_memory_mb: int = Field(0, ge=0, description="CUDA memory that one model takes at most; 0 is without limit")
     cuda_tf32: bool = Field(False, description="let CUDA round to TensorFloat-32: faster, but not quite training's scores")
-    cuda_graphs: bool = Field(False, description="capture each batch size as a CUDA graph; the whole model has to run on CUDA")
+    cuda_graphs: bool = Field(False, description="capture each batch size as a CUDA graph, of models that CUDA runs whole")
     tensorrt_cache: Path | None = Field(None, description="folder that TensorRT keeps its built engines in")
     intra_op_threads: int = Field(
         0, ge=0, description="CPU threads of one inference; 0 is as many as let two inferences share the cores"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -100,6 +103,21 @@ def test_cuda_graphs_compute_what_the_same_kernels_compute_one_by_one() -> None:
         for engine in (plain, captured):
             for name, value in engine.run(pictures[-count:]).items():
                 np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=1e-3)
+
+
+def test_a_model_that_cannot_be_captured_runs_without(path: Path) -> None:
+    """The tiny one, for its loop."""
+    (engine,) = load_engines(path, replace(CUDA, cuda_graphs=True))
+    pictures = [spotted(), reddish()]
+    np.testing.assert_allclose(
+        engine.run(pictures)["joint_score"], [expected_scores(p)[2] for p in pictures], rtol=1e-3, atol=1e-4
+    )
+
+
+def test_every_way_of_computing_is_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu_path", str(DEMO), "--rounds", "1", "--batch", "1", "--batch", "2"]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=MODELS.parent).stdout
+    assert "float16, CUDA graphs" in printed
 
 
 @pytest.mark.skipif("TensorrtExecutionProvider" not in onnxruntime.get_available_providers(), reason="no TensorRT")

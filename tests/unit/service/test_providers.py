@@ -94,6 +94,32 @@ def test_or_is_refused_with_the_reason_where_cuda_is_required(path: Path) -> Non
         open_session(path, EngineOptions(providers=CUDA, require_cuda=True), 0)
 
 
+def test_a_model_that_cannot_be_captured_runs_without(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exported before opset 23's Elu was avoided: as ONNX Runtime 1.31 refused it on an H200."""
+    real = onnxruntime.InferenceSession
+    asked: list[str | None] = []
+
+    def session(path: Path, settings: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+        asked.append(providers[0][1].get("enable_cuda_graph"))
+        if asked[-1]:
+            raise RuntimeError(
+                "[ONNXRuntimeError] : 1 : FAIL : This session cannot use the graph capture feature as requested by the user "
+                " as all compute graph nodes have not been partitioned to the CUDAExecutionProvider"
+            )
+        opened = real(path, settings, providers=providers[1:])
+        monkeypatch.setattr(opened, "get_providers", lambda: ["CUDAExecutionProvider"])
+        return opened
+
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnx_session_module.ort, "get_available_providers", lambda: available)
+    monkeypatch.setattr(onnx_session_module.ort, "InferenceSession", session)
+    found = open_session(path, EngineOptions(providers=CUDA, cuda_graphs=True), 0)
+    assert (found.provider, asked) == ("cuda", ["1", None])
+    assert "no CUDA graphs of this model" in capsys.readouterr().out
+
+
 def pretend_devices(monkeypatch: pytest.MonkeyPatch, devices: dict[int, Provider]) -> list[int]:
     """Sessions on the CPU that call themselves what `devices` says; the device ids asked for are appended to the list."""
     asked: list[int] = []
