@@ -103,5 +103,5 @@ class AsyncDuetClient:
                 except TimeoutError as error:
                     if isinstance(error, DeadlineError):
                         raise
-                    raise DeadlineError(f"no answer within {call.timeout:g} s") from error
+                    raise call.timed_out() from error
         raise AssertionError("stamina ends with a result or an exception")
