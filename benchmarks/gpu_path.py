@@ -18,7 +18,6 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -26,15 +25,12 @@ from scipy.stats import spearmanr
 
 from service.engine import Engine
 from service.images import Pixels, model_input
-from service.model_format import score_threshold
+from service.model_format import MODEL_FILE, score_threshold
 from service.providers import EngineOptions
 from training.data import Source, load_sources
-from training.export import write_metadata
-from training.half_precision import to_half
 from training.metrics import image_auroc
-from training.stored_weights import restore
 
-from .serve.graphs import write_random
+from .serve.graphs import write_random, write_rounded
 from .turns import in_turns, table
 
 SCORES = ("local_score", "semantic_score", "joint_score")
@@ -57,8 +53,9 @@ def main(
     console = Console(width=150)
     batches = batch or [1, 8, 32]
     with tempfile.TemporaryDirectory(prefix="duet-gpu-path-") as scratch:
-        file = model or Path(scratch) / "random.onnx"
+        file = model or Path(scratch) / "random/1" / MODEL_FILE
         if model is None:
+            file.parent.mkdir(parents=True)
             write_random("random", file, width, input_size, encoder_depth)
         engines = _engines(file, Path(scratch), max(batches))
         reference = Engine(file, EngineOptions(max_batch_size=max(batches)))
@@ -82,12 +79,7 @@ def main(
 
 def _engines(file: Path, scratch: Path, largest: int) -> dict[str, Engine]:
     """Every way by name, warm; whole float32 first."""
-    half = scratch / "half.onnx"
-    model, metadata = onnx.load(file), Engine(file, EngineOptions()).metadata
-    restore(model)
-    rounded = to_half(model)
-    write_metadata(rounded, metadata.model_copy(update={"precision": "fp16"}))
-    onnx.save(rounded, half)
+    half = write_rounded(file, scratch / "half", "fp16")
     engines = {}
     for name, path, tf32 in (("float32", file, False), ("TensorFloat-32", file, True), ("float16", half, False)):
         for graphs in (False, True):

@@ -11,8 +11,8 @@ follows by subtraction: nothing has to be told apart inside a graph whose operat
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -34,6 +34,8 @@ from training.graph import CalibratedGraph, RawGraph
 from training.students import DecoderStudent, EncoderStudent
 from training.teacher import Teacher, load_teacher, new_vit, normalise
 from training.whitening import Whitening
+
+from .turns import Times, in_turns
 
 HEAD_WIDTH, BLOCKS, TAUGHT = 64, 12, 4
 GRAPHS: dict[str, tuple[Branch, ...]] = {"both": ("local", "semantic"), "local": ("local",), "semantic": ("semantic",)}
@@ -113,7 +115,7 @@ def _cells(value: float, whole: float) -> tuple[str, str]:
 
 def _times(
     teacher: Teacher, encoder_depth: int, pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], rounds: int, threads: int
-) -> dict[str, list[float]]:
+) -> Times:
     """Milliseconds an image of each graph in each round; the graphs take turns."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -123,14 +125,8 @@ def _times(
             file = Path(scratch) / f"{name}.onnx"
             write_graph(random_graph(teacher, encoder_depth, branches), (teacher.input_size, teacher.input_size), file)
             sessions[name] = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-            sessions[name].run(None, {INPUT: pictures})
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    for _ in range(rounds):
-        for name, session in sessions.items():
-            started = time.perf_counter()
-            session.run(None, {INPUT: pictures})
-            times[name].append((time.perf_counter() - started) * 1000 / len(pictures))
-    return times
+    taken = in_turns({name: partial(session.run, None, {INPUT: pictures}) for name, session in sessions.items()}, rounds)
+    return {name: [1000 * one / len(pictures) for one in seconds] for name, seconds in taken.items()}
 
 
 if __name__ == "__main__":

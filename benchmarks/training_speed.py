@@ -14,8 +14,8 @@ batches that the run would see next:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -34,6 +34,8 @@ from training.run_folder import RunFolder
 from training.students import local_loss, semantic_loss
 from training.teacher import normalise
 from training.trainer import Trainer
+
+from .turns import in_turns
 
 
 def main(
@@ -57,16 +59,7 @@ def main(
         compiled = Trainer(RunFolder(run))
         compiled.students.compile()
         kinds["compiled"] = lambda: repeat(compiled, ready)
-    for kind in kinds.values():
-        kind()
-    seconds: dict[str, list[float]] = {name: [] for name in kinds}
-    for _ in range(rounds):
-        for name, kind in kinds.items():
-            started = time.perf_counter()
-            kind()
-            if trainer.device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds[name].append(time.perf_counter() - started)
+    seconds = in_turns({name: partial(_finished, kind, trainer.device) for name, kind in kinds.items()}, rounds)
     images = steps * trainer.settings.batch_size
     alone = seconds["steps alone"]
     table = Table("", "images/s", "ratio to steps alone", "least to most", title=f"{run}, {torch.get_num_threads()} threads")
@@ -77,6 +70,13 @@ def main(
     teacher = median(one / other for one, other in zip(seconds["teacher alone"], alone, strict=True))
     cached = teacher / (1 + trainer.settings.spoilt_share)
     print(f"the teacher takes {teacher:.0%} of a step; features kept for good pictures would save {cached:.0%} at most")
+
+
+def _finished(kind: Callable[[], None], device: torch.device) -> None:
+    """Call it, and wait for what it has left a GPU to do."""
+    kind()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def repeat(trainer: Trainer, batches: Iterable[Batch]) -> None:

@@ -16,6 +16,8 @@ from .errors import DeadlineError, DuetError
 from .pictures import Picture, picture_bytes
 from .results import HeatmapKind, HeatmapSize, ScoreResult
 
+_AFTER_HTTPX = 0.1  # seconds: its own limits tell whether nobody listens or nobody answers, and know no body that trickles
+
 
 class AsyncDuetClient:
     """DuetClient for asyncio, with the same arguments, results and exceptions. Close it with `aclose`, or use `async with`."""
@@ -96,12 +98,12 @@ class AsyncDuetClient:
         async for attempt in stamina.retry_context(on=call.backoff(), attempts=None, timeout=None):
             with attempt:
                 try:
-                    async with asyncio.timeout(call.remaining):
+                    async with asyncio.timeout(call.remaining + _AFTER_HTTPX):
                         return call.result(await self._http.send(call.request(self._http, body)))
                 except httpx.RequestError as error:
                     raise call.failure(error) from error
                 except TimeoutError as error:
                     if isinstance(error, DeadlineError):
                         raise
-                    raise call.timed_out() from error
+                    raise DeadlineError(f"no answer within {call.timeout:g} s") from error
         raise AssertionError("stamina ends with a result or an exception")

@@ -134,13 +134,7 @@ class Call:
             return UnexpectedAnswerError(f"{error.request.url.copy_with(query=None)}: the answer cannot be decoded: {error}")
         if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
             return DeadlineError(f"no answer within {self.timeout:g} s")
-        return ServiceUnreachableError(f"{error.request.url.copy_with(query=None)}: {error or type(error).__name__}")
-
-    def timed_out(self) -> DuetError:
-        """Why an attempt that the deadline cut short failed: nobody listens, where the one before it found nobody."""
-        if isinstance(self._last, ServiceUnreachableError):
-            return self._last
-        return DeadlineError(f"no answer within {self.timeout:g} s")
+        return ServiceUnreachableError(f"{error.request.url.copy_with(query=None)}: {str(error) or type(error).__name__}")
 
     def backoff(self) -> Callable[[Exception], float | Literal[False]]:
         """A hook for stamina: seconds to wait before the next attempt, False where none makes sense or fits in the time.

@@ -11,7 +11,7 @@ class PatchEmbedding(nn.Module):
     """The convolution whose steps are as long as its kernel is wide, as what it is: one linear layer of all patches.
 
     The numbers are the same, up to rounding. ONNX Runtime on CUDA plans a convolution anew wherever a batch has another size
-    than the last one (onnxruntime#23006), which took longer than all the rest.
+    than the last one (onnxruntime#23006).
     """
 
     def __init__(self, projection: nn.Conv2d) -> None:

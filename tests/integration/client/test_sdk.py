@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -133,6 +134,18 @@ def test_deadline(score: Score) -> None:
 def test_nobody_listens(score: Score) -> None:
     with pytest.raises(ServiceUnreachableError, match=r"127\.0\.0\.1:1"):
         score(grey(), to="http://127.0.0.1:1", timeout=0.5)
+
+
+def test_nobody_accepts(score: Score) -> None:
+    """A host that drops what asks for a connection, as a firewall does: time ends before there is one."""
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # more than wait in its queue
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        with pytest.raises(ServiceUnreachableError, match=r"/score: \w"):
+            score(grey(), to=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=0.5)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from client import DeadlineError, DuetClient, RateLimitedError, ServiceUnreachableError, UnavailableError
+from client import DuetClient, RateLimitedError, ServiceUnreachableError, UnavailableError
 from client.calls import Call, Options
 from client.errors import ServiceFailedError, error_of
 from client.pictures import picture_bytes
@@ -77,12 +77,3 @@ def test_what_is_left_of_the_time_is_passed_on() -> None:
     assert headers["X-Request-ID"] == "a"
     with pytest.raises(ValueError, match="timeout 0"):
         Call(Options(), 0)
-
-
-def test_a_last_attempt_that_time_cuts_short_names_what_the_one_before_found() -> None:
-    """Whoever set the address wrong is told so, however the milliseconds fall."""
-    call = Call(Options(), timeout=10.0)
-    assert isinstance(call.timed_out(), DeadlineError)
-    hook = call.backoff()
-    hook(ServiceUnreachableError("http://127.0.0.1:1/score: refused"))
-    assert isinstance(call.timed_out(), ServiceUnreachableError)

@@ -23,6 +23,10 @@ def _copy(images: npt.NDArray[np.uint8], *device: object) -> onnxruntime.OrtValu
     return _from_numpy(images.copy(), *device)
 
 
+def refuse_to_bind(*_: object) -> None:
+    raise AssertionError("memory is bound anew")
+
+
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """An engine that binds memory as on a GPU; the device is faked: there is none here."""
@@ -47,7 +51,7 @@ def test_the_last_batch_does_not_pad_the_next(engine: Engine) -> None:
 
 def test_memory_is_bound_once_and_every_batch_is_seen(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.warm_up()
-    monkeypatch.delattr(OnnxSession, "_bind")  # nothing is bound anew
+    monkeypatch.setattr(OnnxSession, "bind", refuse_to_bind)
     for picture in (grey(), spotted(), noise(1), grey()):
         (score,) = engine.run([picture])["joint_score"]
         assert score == pytest.approx(expected_scores(picture)[2], rel=1e-4)
