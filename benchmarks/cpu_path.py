@@ -33,9 +33,9 @@ from service.onnx_session import NAMES, OnnxSession
 from service.openvino_session import OpenVinoSession, has_bfloat16
 from service.session import Session
 from training.data import GOOD, Sample, Source, load_samples, load_sources
-from training.export import write_graph
 from training.int8 import to_int8
 from training.metrics import image_auroc
+from training.onnx_graph import write_graph
 from training.stored_weights import restore
 
 from .merged_graph import random_graph, random_teacher

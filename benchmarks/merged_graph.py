@@ -29,10 +29,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Dinov2WithRegistersConfig
 
 from service.model_format import INPUT, PATCH, Branch, Calibration, Sigmoid, TeacherInfo
-from training.export import write_graph
 from training.graph import CalibratedGraph, RawGraph
+from training.onnx_graph import write_graph
 from training.students import DecoderStudent, EncoderStudent
-from training.teacher import Teacher, load_teacher, new_vit, normalise
+from training.teacher import Teacher, load_teacher, new_vit
 from training.whitening import Whitening
 
 from .turns import Times, in_turns
@@ -83,7 +83,7 @@ def main(
     graph = random_graph(network, encoder_depth)
     pictures = np.random.default_rng(0).integers(0, 256, (batch, input_size, input_size, 3), dtype=np.uint8)
     milliseconds = {name: median(times) for name, times in _times(network, encoder_depth, pictures, rounds, threads).items()}
-    images = normalise(torch.from_numpy(pictures[:1]))
+    images = torch.from_numpy(pictures[:1])
     with torch.inference_mode():
         hidden = network(images)
     decoder, encoder = graph.raw.decoder, graph.raw.encoder

@@ -32,7 +32,6 @@ from training.noisy_or import joint_hazard
 from training.precision import TYPES
 from training.run_folder import RunFolder
 from training.students import local_loss, semantic_loss
-from training.teacher import normalise
 from training.trainer import Trainer
 
 from .turns import in_turns
@@ -87,7 +86,7 @@ def repeat(trainer: Trainer, batches: Iterable[Batch]) -> None:
 def teacher_alone(trainer: Trainer, batches: list[Batch]) -> None:
     for batch in batches:
         with torch.no_grad(), autocast(trainer):
-            trainer.teacher(normalise(torch.cat((batch.pictures, batch.spoilt)).to(trainer.device)))
+            trainer.teacher(torch.cat((batch.pictures, batch.spoilt)).to(trainer.device))
 
 
 def plain_loop(trainer: Trainer, batches: list[Batch]) -> Callable[[], None]:
@@ -96,7 +95,7 @@ def plain_loop(trainer: Trainer, batches: list[Batch]) -> Callable[[], None]:
 
     def loop() -> None:
         for batch in batches:
-            images, spoilt = (normalise(pictures.to(trainer.device)) for pictures in (batch.pictures, batch.spoilt))
+            images, spoilt = (pictures.to(trainer.device) for pictures in (batch.pictures, batch.spoilt))
             with autocast(trainer):
                 with torch.no_grad():
                     everything = trainer.teacher(torch.cat((images, spoilt)))

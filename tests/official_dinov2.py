@@ -15,6 +15,17 @@ Weights = dict[str, Tensor]
 DIM, HEADS, DEPTH, NATIVE = 128, 2, 3, 4  # of the checkpoints made here; NATIVE patches a side
 
 
+def official_normalise(images: Tensor) -> Tensor:
+    """uint8 RGB pixels [N, S, S, 3] to what DINOv2 was trained with, [N, 3, S, S]: torchvision's ToTensor and Normalize."""
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return ((images.double() / 255 - mean) / std).permute(0, 3, 1, 2).float()
+
+
+def random_pixels(count: int, side: int, seed: int = 0) -> Tensor:
+    """uint8 [count, side, side, 3]."""
+    return torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
 def cubic(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Keys' cubic convolution kernel with a = -0.75."""
     a, t = -0.75, np.abs(t)

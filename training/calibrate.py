@@ -28,7 +28,7 @@ from .graph import RawGraph
 from .processes import scoring_device
 from .progress import Progress
 from .run_folder import RunCalibration, RunFolder
-from .teacher import Teacher, normalise
+from .teacher import Teacher
 from .tiling import BATCH, StoredTiles, pictures_at_once
 
 log = logging.getLogger(__name__)
@@ -249,7 +249,7 @@ def class_tokens(teacher: Teacher, tiles: StoredTiles, numbers: npt.NDArray[np.i
     device = scoring_device()
     teacher = teacher.to(device)
     batches = (torch.from_numpy(tiles[numbers[i : i + BATCH]]).to(device) for i in range(0, len(numbers), BATCH))
-    return torch.cat([teacher(normalise(batch))[-1][:, 0].cpu() for batch in batches])
+    return torch.cat([teacher(batch)[-1][:, 0].cpu() for batch in batches])
 
 
 @torch.inference_mode()

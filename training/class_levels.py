@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from .distance import unit
+
 SHARPNESS = 30.0  # of the softmax over classes: a class as far off as classes are on average weighs e^-30
 
 
@@ -35,7 +37,7 @@ class LevelScale(nn.Module):
 
     def __init__(self, levels: ClassLevels) -> None:
         super().__init__()
-        directions = F.normalize(torch.tensor(levels.prototypes), dim=-1)
+        directions = unit(torch.tensor(levels.prototypes))
         # of unit vectors 2 - 2 cos is the squared distance: in units of its mean, any teacher's tokens are alike
         apart = torch.pdist(directions).square().mean().clamp_min(1e-6)
         self.register_buffer("prototypes", directions * (2 * SHARPNESS / apart))
@@ -43,15 +45,15 @@ class LevelScale(nn.Module):
         self.register_buffer("log_factors", (logarithms.mean() - logarithms).float())
 
     def forward(self, class_tokens: Tensor) -> Tensor:
-        likeness = F.normalize(class_tokens, dim=-1) @ self.prototypes.T
+        likeness = unit(class_tokens) @ self.prototypes.T
         return (F.softmax(likeness, dim=-1) @ self.log_factors).exp()
 
 
 def prototypes(class_tokens: Sequence[Tensor]) -> Tensor:
     """The mean unit token of each class [classes, d], from its class tokens [M, d]."""
-    return torch.stack([F.normalize(tokens, dim=-1).mean(0) for tokens in class_tokens])
+    return torch.stack([unit(tokens).mean(0) for tokens in class_tokens])
 
 
 def nearest_class(class_tokens: Tensor, prototypes: Tensor) -> Tensor:
     """The class whose prototype each token [N, d] points to most, [N]."""
-    return (F.normalize(class_tokens, dim=-1) @ F.normalize(prototypes, dim=-1).T).argmax(-1)
+    return (unit(class_tokens) @ unit(prototypes).T).argmax(-1)

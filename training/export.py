@@ -6,7 +6,6 @@ import logging
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +28,6 @@ from service.model_format import (
     ModelName,
     Parity,
     Precision,
-    Shape,
 )
 
 from .calibrate import branch_calibration
@@ -37,6 +35,7 @@ from .card import write_card
 from .errors import TrainingError
 from .graph import CalibratedGraph
 from .model_file import save_model
+from .onnx_graph import write_graph
 from .report import METRICS_FILE, PICTURES
 from .rounded_export import quantise, round_to_half
 from .run_folder import RunFolder
@@ -44,7 +43,6 @@ from .stored_weights import store_half
 
 log = logging.getLogger(__name__)
 
-OPSET = 23  # the first with Attention as one operator
 PARITY_BATCHES = (1, 2, 5)
 PARITY_TOLERANCE = 1e-4
 LICENCE = "Apache-2.0"
@@ -121,27 +119,6 @@ def export_run(
             shutil.copyfile(run.seen_file, file.with_name(run.seen_file.name))
         write_card(file.parent, metadata, description, outcome, pictures)
         return publish(file.parent, models, name)
-
-
-def write_graph(graph: CalibratedGraph, shape: Shape, file: Path) -> None:
-    """Write the ONNX graph for pictures of `shape`, without metadata."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision's operators, which no graph here has
-    example = torch.zeros(2, *shape, 3, dtype=torch.uint8)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # torch.export on its own code
-        names = list(graph(example))
-        torch.onnx.export(
-            graph,
-            (example,),
-            str(file),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=names,
-            dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
-            external_data=False,
-            verbose=False,
-        )
 
 
 def check_parity(graph: CalibratedGraph, file: Path, pictures: npt.NDArray[np.uint8]) -> Parity:

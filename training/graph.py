@@ -16,7 +16,7 @@ from .class_levels import ClassLevels, LevelScale
 from .distance import cosine_distance
 from .noisy_or import hazard_of_logit, joint_hazard, probability
 from .students import TOP_SHARE, DecoderStudent, EncoderStudent
-from .teacher import Teacher, normalise
+from .teacher import Teacher
 from .whitening import Whitening
 
 SMOOTHING_SIGMA = 4.0  # pixels of the 256 x 256 map
@@ -66,14 +66,13 @@ class RawGraph(nn.Module):
         return tuple(present)
 
     def forward(self, image: Tensor) -> RawScores:
-        images = normalise(image)
-        hidden = self.teacher(images)
+        hidden = self.teacher(image)
         local = semantic = anomaly_map = None
         if self.decoder is not None:
             anomaly_map = self.upsample @ self.patch_distances(self.decoder, hidden) @ self.upsample.T
             local = anomaly_map.flatten(1).topk(int(TOP_SHARE * MAP_SIZE**2)).values.mean(1)
         if self.encoder is not None and self.whitening is not None:
-            semantic = self.whitening(self.encoder.targets(hidden), self.encoder(images))
+            semantic = self.whitening(self.encoder.targets(hidden), self.encoder(image))
         return RawScores(local, semantic, anomaly_map)
 
     def patch_distances(self, decoder: DecoderStudent, hidden: list[Tensor]) -> Tensor:

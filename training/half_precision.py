@@ -11,7 +11,7 @@ from onnx import TensorProto
 from .linear_layers import module_class
 
 NETWORKS = {"MatMul", "Gemm", "Attention"}
-PATCHES = "training.patch_embedding.PatchEmbedding"  # where the networks begin
+PATCHES = "training.embeddings.PatchEmbedding"  # where the networks begin
 MODULES = ("torch.", "transformers.", PATCHES)  # that the networks are made of; the scores are made by Duet's other ones
 # Sums over all tokens, and quotients of them: float32 in training too.
 SUMS = "training.students.LinearAttention"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
@@ -17,16 +18,19 @@ def store_half(model: onnx.ModelProto) -> None:
     casts = []
     for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < HALF_MINIMUM:
+        if values.dtype != np.float32 or values.size < HALF_MINIMUM or not is_half(values):
             continue
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if not np.array_equal(half.astype(np.float32), values):
-            continue
+        half = values.astype(np.float16)
         stored = f"{tensor.name}.half"
         casts.append(onnx.helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
         tensor.CopyFrom(onnx.numpy_helper.from_array(half, stored))
     _set_nodes(model, casts + list(model.graph.node))
+
+
+def is_half(values: npt.NDArray[np.float32]) -> bool:
+    """Whether half precision holds all values exactly."""
+    with np.errstate(over="ignore"):
+        return np.array_equal(values.astype(np.float16).astype(np.float32), values)
 
 
 def restore(model: onnx.ModelProto) -> None:

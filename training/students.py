@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .distance import cosine_distance
+from .embeddings import Embeddings
 from .last_block import class_token
-from .patch_embedding import PatchEmbedding
 from .teacher import MIDDLE_BLOCKS, Teacher, new_vit
 
 GROUPS = 2
@@ -33,21 +34,21 @@ class LinearAttention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[N, tokens, d] -> [N, tokens, d]."""
-        projected = torch.unflatten(self.qkv(tokens), -1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        queries_and_keys, values = self.qkv(tokens).split((2 * tokens.shape[-1], tokens.shape[-1]), dim=-1)
         device = tokens.device.type
         # autocast would compute the sums over all tokens in half precision, which they are too large for
         rounding = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         with torch.autocast(device, enabled=False) if rounding else nullcontext():
-            attended = self._attend(*projected.float().unbind(0))
-        mixed: Tensor = self.projection(attended.transpose(1, 2).flatten(2).to(tokens.dtype))
+            attended = self._attend(queries_and_keys.float(), values.float())
+        mixed: Tensor = self.projection(attended.to(tokens.dtype))
         return mixed
 
-    @staticmethod
-    def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Queries, keys and values [N, heads, tokens, d] to [N, heads, tokens, d]."""
-        q, k = _positive(q), _positive(k)
+    def _attend(self, queries_and_keys: Tensor, values: Tensor) -> Tensor:
+        """Queries and keys side by side [N, tokens, 2 d] and values [N, tokens, d] to [N, tokens, d]."""
+        split = (*_positive(queries_and_keys).chunk(2, dim=-1), values)
+        q, k, v = (torch.unflatten(part, -1, (self.heads, -1)).transpose(1, 2) for part in split)  # [N, heads, tokens, ..]
         weights = q @ k.sum(dim=-2).unsqueeze(-1) + 1e-6
-        return (q @ (k.transpose(-2, -1) @ v)) / weights
+        return ((q @ (k.transpose(-2, -1) @ v)) / weights).transpose(1, 2).flatten(2)
 
 
 def _positive(features: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ class DecoderStudent(nn.Module):
 
     def forward(self, hidden: Sequence[Tensor]) -> Tensor:
         """The teacher's hidden states to the rebuilt features F_D [groups, N, patches, d]."""
-        tokens = self.bottleneck(torch.stack([hidden[i] for i in self.middle]).mean(0))
+        tokens = self.bottleneck(_mean([hidden[i] for i in self.middle]))
         outputs = []
         for block in self.blocks:
             tokens = block(tokens)
@@ -113,7 +114,13 @@ class DecoderStudent(nn.Module):
         return self._groups([hidden[i] for i in self.middle])
 
     def _groups(self, layers: Sequence[Tensor]) -> Tensor:
-        return torch.unflatten(torch.stack([layer[:, self.skip :] for layer in layers]), 0, (GROUPS, -1)).mean(1)
+        size = len(layers) // GROUPS
+        return torch.stack([_mean(layers[i : i + size])[:, self.skip :] for i in range(0, len(layers), size)])
+
+
+def _mean(layers: Sequence[Tensor]) -> Tensor:
+    """In float32, of equally shaped tensors. They are added one by one: stacked, all of them would be copied first."""
+    return reduce(torch.add, (layer.float() for layer in layers)) / len(layers)
 
 
 class EncoderStudent(nn.Module):
@@ -131,13 +138,12 @@ class EncoderStudent(nn.Module):
         config.layerscale_value = 1.0
         vit = new_vit(config)
         self.taught = taught_blocks
-        self.embeddings, self.layers = vit.embeddings, vit.encoder.layer
-        self.embeddings.register_module("patch_embeddings", PatchEmbedding(vit.embeddings.patch_embeddings.projection))
-        self.embeddings.mask_token = None
+        self.embeddings = Embeddings(vit, vit.embeddings.position_embeddings)
+        self.layers = vit.encoder.layer
         self.heads = nn.ModuleList(nn.Linear(config.hidden_size, teacher.dim) for _ in range(taught_blocks))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images [N, 3, S, S] to predicted class tokens c_E [taught, N, d]."""
+        """uint8 RGB pixels [N, S, S, 3] to predicted class tokens c_E [taught, N, d]."""
         tokens = self.embeddings(images)
         class_tokens = []
         for layer in self.layers[:-1]:

@@ -21,18 +21,15 @@ from transformers.utils.logging import disable_progress_bar
 
 from service.model_format import TeacherInfo
 
+from .embeddings import Embeddings, Vit
 from .errors import TrainingError
 from .last_block import class_token
 from .official_checkpoint import read_official_checkpoint
-from .patch_embedding import PatchEmbedding
 
 COMPACT = "compact"
 COMPACT_FOLDER = Path(__file__).parent / "weights" / COMPACT
-Vit = Dinov2Model | Dinov2WithRegistersModel
 MODELS: dict[str, type[Vit]] = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel}
 MIDDLE_BLOCKS = 8
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Teacher(nn.Module):
@@ -40,8 +37,6 @@ class Teacher(nn.Module):
 
     Position embeddings are resized once, here, and kept as a constant, so that nothing is interpolated when it runs.
     """
-
-    position: Tensor
 
     def __init__(self, vit: Vit, input_size: int, info: TeacherInfo) -> None:
         super().__init__()
@@ -56,24 +51,19 @@ class Teacher(nn.Module):
         self.depth: int = config.num_hidden_layers
         self.dim: int = config.hidden_size
         self.registers: int = getattr(config, "num_register_tokens", 0)
-        self.patch_embeddings = PatchEmbedding(vit.embeddings.patch_embeddings.projection)
-        self.class_token = vit.embeddings.cls_token
-        self.register_tokens = cast(Tensor, vit.embeddings.register_tokens) if self.registers else None
-        self.register_buffer("position", resize_position(vit.embeddings.position_embeddings, self.grid, bool(self.registers)))
+        position = resize_position(vit.embeddings.position_embeddings, self.grid, bool(self.registers))
+        self.embeddings = Embeddings(vit, nn.Parameter(position))
         self.layers: nn.ModuleList = vit.encoder.layer
         self.middle = middle_blocks(self.depth)
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Normalised images [N, 3, S, S] to the hidden states after each block, before the final norm.
+        """uint8 RGB pixels [N, S, S, 3] to the hidden states after each block, before the final norm.
 
         Each is [N, 1 + registers + patches, d]: the class token, the registers, the patch tokens row by row. Of the last
         block it is the class token alone, [N, 1, d], unless that is one of the middle blocks.
         """
-        count = images.shape[0]
-        tokens = torch.cat((self.class_token.expand(count, -1, -1), self.patch_embeddings(images)), dim=1) + self.position
-        if self.register_tokens is not None:
-            tokens = torch.cat((tokens[:, :1], self.register_tokens.expand(count, -1, -1), tokens[:, 1:]), dim=1)
+        tokens = self.embeddings(images)
         hidden = []
         for number, layer in enumerate(self.layers):
             last = number == self.depth - 1 and number not in self.middle
@@ -91,13 +81,6 @@ def middle_blocks(depth: int) -> list[int]:
     """The eight teacher blocks (0-based) that the decoder student rebuilds: 2..9 of 12, 4,6..18 of 24 (Dinomaly)."""
     first, last = depth / 6, depth * 3 / 4
     return [round(first + i * (last - first) / (MIDDLE_BLOCKS - 1)) for i in range(MIDDLE_BLOCKS)]
-
-
-def normalise(images: Tensor) -> Tensor:
-    """uint8 RGB pixels [N, S, S, 3] to ImageNet-normalised float32 [N, 3, S, S], as DINOv2 was trained with."""
-    scale = 1 / (255 * torch.tensor(IMAGENET_STD, device=images.device))
-    shift = torch.tensor(IMAGENET_MEAN, device=images.device) / torch.tensor(IMAGENET_STD, device=images.device)
-    return (images.float() * scale - shift).permute(0, 3, 1, 2)
 
 
 def resize_position(position: Tensor, grid: int, registers: bool) -> Tensor:

@@ -10,7 +10,7 @@ from service.model_format import MAP_SIZE, Tiles
 from .class_levels import ClassLevels
 from .graph import SMOOTHING_SIGMA, RawGraph, RawScores, smooth_upsampling
 from .students import TOP_SHARE, DecoderStudent, EncoderStudent
-from .teacher import Teacher, normalise
+from .teacher import Teacher
 from .tiling import Stitch, cut, stitched_grid
 from .whitening import Whitening
 
@@ -45,7 +45,7 @@ class TiledGraph(RawGraph):
         self.top = max(1, int(TOP_SHARE * MAP_SIZE**2 / tiles.count))
 
     def forward(self, image: Tensor) -> RawScores:
-        images = normalise(cut(image, self.teacher.input_size, self.tiles))
+        images = cut(image, self.teacher.input_size, self.tiles)
         hidden = self.teacher(images)
         local = semantic = anomaly_map = None
         if self.decoder is not None:

@@ -18,7 +18,6 @@ from .processes import accelerator
 from .run_folder import RunFolder, load_state
 from .schedule import warmup_cosine
 from .students import Students, defect_loss, local_loss, semantic_loss
-from .teacher import normalise
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +92,7 @@ class Trainer:
         settings = self.settings
         # dropout is a function of the step too, for the sake of resumed runs
         torch.manual_seed(settings.seed * 1_000_003 + self.step + (number << 40))
-        images, spoilt, defects = (normalise(pictures.to(self.device)) for pictures in batch[:3])
+        images, spoilt, defects = (pictures.to(self.device) for pictures in batch[:3])
         good, seen = len(images), torch.cat((images, defects))
         with torch.autocast(self.device.type, TYPES[settings.precision], enabled=settings.precision != "fp32"):
             with torch.no_grad():

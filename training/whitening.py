@@ -13,14 +13,13 @@ import math
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
-from .distance import EPSILON
+from .distance import unit
 from .processes import scoring_device
 from .students import EncoderStudent
-from .teacher import Teacher, normalise
+from .teacher import Teacher
 from .tiling import BATCH, StoredTiles
 
 MOST_TILES = 2_000
@@ -45,8 +44,7 @@ class Whitening(nn.Module):
 
 def residuals(target: Tensor, predicted: Tensor) -> Tensor:
     """Differences of unit class tokens [taught, N, d], those of all taught blocks side by side: [N, taught * d]."""
-    difference = F.normalize(target, dim=-1, eps=EPSILON) - F.normalize(predicted, dim=-1, eps=EPSILON)
-    return difference.transpose(0, 1).flatten(1)
+    return (unit(target) - unit(predicted)).transpose(0, 1).flatten(1)
 
 
 @torch.inference_mode()
@@ -56,7 +54,7 @@ def fit_whitening(teacher: Teacher, encoder: EncoderStudent, tiles: StoredTiles)
     device, found = scoring_device(), []
     teacher, encoder = teacher.to(device), encoder.to(device)
     for start in range(0, len(numbers), BATCH):
-        images = normalise(torch.from_numpy(tiles[numbers[start : start + BATCH]]).to(device))
+        images = torch.from_numpy(tiles[numbers[start : start + BATCH]]).to(device)
         found.append(residuals(encoder.targets(teacher(images)), encoder(images)).cpu())
     return whitening_of(torch.cat(found).double().numpy())
 

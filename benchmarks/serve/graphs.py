@@ -66,7 +66,8 @@ def write_random(name: str, file: Path, width: int, input_size: int, encoder_dep
         random_graph,
         random_teacher,
     )
-    from training.export import write_graph, write_metadata
+    from training.export import write_metadata
+    from training.onnx_graph import write_graph
 
     graph = random_graph(random_teacher(width, input_size), encoder_depth)
     write_graph(graph, (input_size, input_size), file)

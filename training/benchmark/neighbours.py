@@ -10,17 +10,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from service.model_format import MAP_SIZE, input_shape
 
+from ..distance import unit
 from ..graph import SMOOTHING_REACH, smooth_upsampling
 from ..processes import scoring_device
 from ..progress import Progress
 from ..scorers import Outputs
 from ..students import GROUPS, TOP_SHARE
-from ..teacher import Teacher, normalise
+from ..teacher import Teacher
 from ..tiling import pictures_at_once
 
 BATCH = 32
@@ -71,10 +71,10 @@ class NeighbourScorer:
     @torch.inference_mode()
     def _features(self, pictures: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Unit class tokens [N, d] of the last block, and unit patch features [N, patches, groups * d] of the middle ones."""
-        hidden = self.teacher(normalise(torch.from_numpy(np.array(pictures)).to(self._device)))
+        hidden = self.teacher(torch.from_numpy(np.array(pictures)).to(self._device))
         middle = torch.stack([hidden[i][:, 1 + self.teacher.registers :] for i in self.teacher.middle])
         groups = torch.stack([group.mean(0) for group in middle.chunk(GROUPS)])
-        return F.normalize(hidden[-1][:, 0], dim=-1), torch.cat(list(F.normalize(groups, dim=-1)), dim=-1)
+        return unit(hidden[-1][:, 0]), torch.cat(list(unit(groups)), dim=-1)
 
 
 @torch.inference_mode()

@@ -19,10 +19,9 @@ from ..files import write_beside
 from ..optimizers import Muon, scale_learning_rates
 from ..progress import Progress
 from ..schedule import warmup_cosine
-from ..teacher import normalise
 from .batches import PretrainBatches
 from .settings import PretrainSettings
-from .source import SourceNetwork
+from .source import SourceNetwork, normalise
 from .student import CompactPretrainer, Standardiser
 
 

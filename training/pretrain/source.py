@@ -6,10 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..embeddings import IMAGENET_MEAN, IMAGENET_STD
 from ..errors import TrainingError
 
 PATCH = 14
 LAST_BLOCK_OF_STRIDE = {2: 4, 4: 8, 10: 16}  # block (0-based) to the stride of its map; the last block's is 32
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 RGB pixels [N, S, S, 3] to ImageNet-normalised float32 [N, 3, S, S], as both networks were trained with."""
+    scale = 1 / (255 * torch.tensor(IMAGENET_STD, device=images.device))
+    shift = torch.tensor(IMAGENET_MEAN, device=images.device) / torch.tensor(IMAGENET_STD, device=images.device)
+    return (images.float() * scale - shift).permute(0, 3, 1, 2)
 
 
 class SourceNetwork(nn.Module):

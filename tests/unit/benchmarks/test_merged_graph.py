@@ -18,7 +18,7 @@ def block(queries: int) -> int:
 def test_operations_are_those_of_the_definition() -> None:
     teacher = random_teacher(WIDTH, SIZE)
     graph = random_graph(teacher, encoder_depth=4)
-    images = torch.zeros(1, 3, SIZE, SIZE)
+    images = torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8)
     embedding = 2 * PATCHES * 3 * 14**2 * WIDTH
     assert flops(teacher, images) == embedding + (BLOCKS - 1) * block(TOKENS) + block(1)
     assert graph.raw.encoder is not None

@@ -19,7 +19,6 @@ from training.distance import cosine_distance
 from training.fit import fit
 from training.graph import CalibratedGraph, smooth_upsampling
 from training.run_folder import RunFolder
-from training.teacher import normalise
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -57,7 +56,7 @@ def test_the_map_is_the_mean_distance_over_groups_and_the_local_score_its_top_pe
     assert scores.anomaly_map is not None
     assert scores.local is not None
     assert graph.decoder is not None
-    hidden = graph.teacher(normalise(batch))
+    hidden = graph.teacher(batch)
     target, rebuilt = graph.decoder.targets(hidden), graph.decoder(hidden)
     distances = (cosine_distance(target[0], rebuilt[0]) + cosine_distance(target[1], rebuilt[1])) / 2
     for picture in range(len(batch)):

@@ -32,6 +32,6 @@ def test_it_is_the_first_token_of_the_whole_block_and_teaches_the_same(registers
 def test_the_teacher_ends_in_a_class_token_and_its_middle_blocks_are_whole() -> None:
     teacher = load_teacher("compact", 56)
     assert max(teacher.middle) < teacher.depth - 1
-    *whole, last = teacher(torch.zeros(2, 3, 56, 56))
+    *whole, last = teacher(torch.zeros(2, 56, 56, 3, dtype=torch.uint8))
     assert {tuple(tokens.shape) for tokens in whole} == {(2, 1 + 4 + 16, 192)}
     assert last.shape == (2, 1, 192)

@@ -44,7 +44,7 @@ def test_it_makes_a_teacher_that_is_called_a_stand_in(pretrained: Path) -> None:
     teacher = load_teacher(pretrained, 112)
     assert teacher.info.stand_in
     assert (teacher.depth, teacher.dim, teacher.registers) == (12, 192, 4)
-    assert all(tokens.isfinite().all() for tokens in teacher(torch.zeros(1, 3, 112, 112)))
+    assert all(tokens.isfinite().all() for tokens in teacher(torch.zeros(1, 112, 112, 3, dtype=torch.uint8)))
     assert (pretrained / "model.safetensors").stat().st_size < 15e6
 
 

@@ -123,7 +123,7 @@ def test_int8_holds_every_linear_layer_in_bytes_and_attention_whole(
     assert rounded_tensors
     assert rounded_tensors.isdisjoint(node.output[0] for node in layers)
     assert Counter(node.op_type for node in model.graph.node)["Attention"] == 4 + 3
-    assert file.stat().st_size < 0.75 * exported.stat().st_size  # whose weights take two bytes
+    assert file.stat().st_size < 0.8 * exported.stat().st_size  # whose weights take two bytes, but for the patch embeddings'
 
 
 def test_int8_is_whitened_anew(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.official_dinov2 import random_pixels
 from training.students import DecoderStudent, EncoderStudent, LinearAttention, local_loss, semantic_loss
 from training.teacher import Teacher, load_teacher
 
@@ -83,7 +84,7 @@ def test_the_decoder_groups_its_reversed_outputs(teacher: Teacher) -> None:
     outputs: list[Tensor] = []
     for block in decoder.blocks:
         block.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    hidden = teacher(random(2, 3, 56, 56))
+    hidden = teacher(random_pixels(2, 56))
     rebuilt, target = decoder(hidden), decoder.targets(hidden)
     assert rebuilt.shape == target.shape == (2, 2, 16, 64)
     patches = slice(1 + teacher.registers, None)
@@ -95,14 +96,14 @@ def test_the_decoder_groups_its_reversed_outputs(teacher: Teacher) -> None:
 
 def test_the_bottleneck_is_noisy_in_training_alone(teacher: Teacher) -> None:
     decoder = DecoderStudent(teacher, dropout=0.2)
-    hidden = teacher(random(1, 3, 56, 56))
+    hidden = teacher(random_pixels(1, 56))
     assert not torch.equal(decoder.train()(hidden), decoder(hidden))
     assert torch.equal(decoder.eval()(hidden), decoder(hidden))
 
 
 def test_the_encoder_student_is_taught_class_tokens_alone(teacher: Teacher) -> None:
     encoder = EncoderStudent(teacher, depth=3, taught_blocks=2)
-    images = random(2, 3, 56, 56)
+    images = random_pixels(2, 56)
     hidden = [tokens.requires_grad_() for tokens in teacher(images)]
     target, predicted = encoder.targets(hidden), encoder(images)
     assert target.shape == predicted.shape == (2, 2, 64)
@@ -120,7 +121,7 @@ def test_the_encoder_student_is_taught_class_tokens_alone(teacher: Teacher) -> N
 
 def test_the_encoder_student_answers_with_the_class_tokens_of_its_last_blocks(teacher: Teacher) -> None:
     encoder = EncoderStudent(teacher, depth=3, taught_blocks=2).eval()
-    images = random(2, 3, 56, 56)
+    images = random_pixels(2, 56)
     tokens = encoder.embeddings(images)
     outputs: list[Tensor] = []
     for layer in encoder.layers:
@@ -140,7 +141,7 @@ def test_the_encoder_student_starts_from_weights_of_its_own(teacher: Teacher) ->
 
 def test_zero_input_gives_no_nan(teacher: Teacher) -> None:
     decoder, encoder = DecoderStudent(teacher, dropout=0.2), EncoderStudent(teacher, depth=3, taught_blocks=2)
-    images = torch.zeros(2, 3, 56, 56)
+    images = torch.zeros(2, 56, 56, 3, dtype=torch.uint8)
     zero = [torch.zeros_like(tokens) for tokens in teacher(images)]
     for hidden in (teacher(images), zero):
         local = local_loss(decoder.targets(hidden), decoder(hidden), 0.5)

@@ -14,9 +14,19 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Dinov2Config, Dinov2Model, Dinov2WithRegistersModel, ViTConfig, ViTModel
 
-from tests.official_dinov2 import DEPTH, DIM, NATIVE, Weights, official_blocks, official_plain_position, official_weights
+from tests.official_dinov2 import (
+    DEPTH,
+    DIM,
+    NATIVE,
+    Weights,
+    official_blocks,
+    official_normalise,
+    official_plain_position,
+    official_weights,
+    random_pixels,
+)
 from training.errors import TrainingError
-from training.teacher import COMPACT_FOLDER, load_teacher, middle_blocks, normalise, resize_position
+from training.teacher import COMPACT_FOLDER, load_teacher, middle_blocks, resize_position
 
 VARIANTS = [(0, False), (2, False), (0, True), (4, True)]  # registers, SwiGLU
 
@@ -26,14 +36,14 @@ VARIANTS = [(0, False), (2, False), (0, True), (4, True)]  # registers, SwiGLU
 
 @pytest.mark.parametrize("input_size", [56, 84, 98])  # 84 is native
 def test_hidden_states_are_those_of_transformers(teacher_folder: Path, input_size: int) -> None:
-    images = torch.randn(2, 3, input_size, input_size, generator=torch.Generator().manual_seed(0))
+    images = random_pixels(2, input_size)
     reference = Dinov2WithRegistersModel.from_pretrained(teacher_folder)  # in evaluation mode
     teacher = load_teacher(teacher_folder, input_size)
     with torch.no_grad():
-        expected = reference(images, output_hidden_states=True).hidden_states[1:]
+        expected = reference(official_normalise(images), output_hidden_states=True).hidden_states[1:]
         found = teacher(images)
     assert [hidden.shape for hidden in found] == [(2, 1 + 3 + (input_size // 14) ** 2, 64)] * 4
-    for mine, theirs in zip(found, expected, strict=True):  # its patch embedding is a convolution
+    for mine, theirs in zip(found, expected, strict=True):  # its patch embedding is a convolution of normalised images
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -48,9 +58,9 @@ def test_official_checkpoints_give_what_the_official_code_gives(
     weights = official_weights(registers, swiglu)
     torch.save(weights, tmp_path / "dinov2_vits14_pretrain.pth")
     teacher = load_teacher(tmp_path / "dinov2_vits14_pretrain.pth", 14 * grid)
-    images = torch.randn(2, 3, 14 * grid, 14 * grid, generator=torch.Generator().manual_seed(0))
+    images = random_pixels(2, 14 * grid)
     with torch.no_grad():
-        found, expected = teacher(images), official_blocks(weights, images)
+        found, expected = teacher(images), official_blocks(weights, official_normalise(images))
     assert len(found) == DEPTH
     for a, b in zip(found, expected, strict=True):
         assert a.shape == (2, 1 + registers + grid**2, DIM)
@@ -72,7 +82,7 @@ def test_plain_hub_models_follow_the_official_rule_too(tmp_path: Path, randomise
     vit = Dinov2Model(Dinov2Config(hidden_size=64, num_hidden_layers=2, num_attention_heads=1, image_size=70, patch_size=14))
     randomise(vit, 3)
     vit.save_pretrained(tmp_path)
-    position = load_teacher(tmp_path, 98).position
+    position = load_teacher(tmp_path, 98).embeddings.position_embeddings
     torch.testing.assert_close(
         position, official_plain_position(vit.embeddings.position_embeddings.detach(), 7), rtol=0, atol=1e-5
     )
@@ -218,7 +228,7 @@ def test_the_compact_teacher_loads_and_is_called_a_stand_in() -> None:
     teacher = load_teacher("compact", 224)
     assert (teacher.info.source, teacher.info.stand_in) == ("compact", True)
     assert (teacher.depth, teacher.dim, teacher.registers, teacher.grid) == (12, 192, 4, 16)
-    hidden = teacher(torch.zeros(1, 3, 224, 224))
+    hidden = teacher(random_pixels(1, 224))
     assert all(torch.isfinite(tokens).all() for tokens in hidden)
     assert {tokens.shape for tokens in hidden[:-1]} == {(1, 1 + 4 + 256, 192)}
     assert sum(file.stat().st_size for file in COMPACT_FOLDER.iterdir()) <= 15e6
@@ -236,10 +246,3 @@ def test_middle_blocks_exist_and_ascend(depth: int) -> None:
     assert blocks == sorted(blocks)
     assert blocks[0] >= 0
     assert blocks[-1] < depth
-
-
-def test_normalise_is_dinov2s_normalisation() -> None:
-    pixels = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(1, 16, 16, 3)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]).double(), torch.tensor([0.229, 0.224, 0.225]).double()
-    expected = ((pixels.double() / 255 - mean) / std).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(normalise(pixels), expected, rtol=0, atol=2e-6)

@@ -33,7 +33,6 @@ from training.report import write_report
 from training.run_folder import RunFolder
 from training.scorers import OnnxScorer, RunScorer
 from training.start import start_run
-from training.teacher import normalise
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -133,7 +132,7 @@ def test_the_graph_merges_what_each_tile_says(tiled: RunFolder) -> None:
         total, weights, semantic = torch.zeros(7, 10), torch.zeros(7, 10), []
         for row, column in np.ndindex(2, 3):
             top, left = 42 * row, 42 * column
-            tile = normalise(image[picture : picture + 1, top : top + 56, left : left + 56])
+            tile = image[picture : picture + 1, top : top + 56, left : left + 56]
             hidden = graph.teacher(tile)
             own = torch.ones(4, 4)
             for edge, shared in ((own[0], row > 0), (own[-1], row < 1), (own[:, 0], column > 0), (own[:, -1], column < 2)):
@@ -255,7 +254,7 @@ def test_each_tile_is_measured_by_the_class_it_looks_like(tmp_path: Path, teache
     graph = run.raw_graph(levels=outcome.levels)
     with torch.inference_mode():
         scores, unscaled = graph(torch.from_numpy(mixed)), run.raw_graph()(torch.from_numpy(mixed))
-        tokens = graph.teacher(normalise(torch.from_numpy(np.stack((mixed[0, :56, :56], mixed[0, :56, -56:])))))[-1][:, 0]
+        tokens = graph.teacher(torch.from_numpy(np.stack((mixed[0, :56, :56], mixed[0, :56, -56:]))))[-1][:, 0]
         local = LevelScale(outcome.levels)(tokens)
     for factor, corner in zip(local, ((0, 0), (0, 255)), strict=True):
         ratio = scores.anomaly_map[0][corner] / unscaled.anomaly_map[0][corner]

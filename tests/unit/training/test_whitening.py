@@ -14,7 +14,6 @@ from sklearn.covariance import LedoitWolf
 from training.fit import fit
 from training.run_folder import RunFolder
 from training.students import semantic_loss
-from training.teacher import normalise
 from training.tiling import StoredTiles
 from training.whitening import RIDGE, Whitening, fit_whitening, residuals
 
@@ -39,8 +38,8 @@ def test_the_score_is_the_shrunk_mahalanobis_distance(finished_run: RunFolder, p
     whitening = fit_whitening(teacher, encoder, stored)
 
     def tokens(images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        normalised = normalise(torch.from_numpy(np.array(images)))
-        return encoder.targets(teacher(normalised)), encoder(normalised)
+        pixels = torch.from_numpy(np.array(images))
+        return encoder.targets(teacher(pixels)), encoder(pixels)
 
     errors = residuals(*tokens(finished_run.training()[:pictures])).double().numpy()
     other = tokens(finished_run.held_out())
@@ -78,8 +77,7 @@ def test_the_graph_scores_by_it(finished_run: RunFolder) -> None:
     fitted = fit_whitening(teacher, encoder, StoredTiles(finished_run.training(), teacher.input_size, None))
     torch.testing.assert_close(graph.whitening.matrix, fitted.matrix)
     with torch.inference_mode():
-        images = normalise(batch)
-        expected = graph.whitening(graph.encoder.targets(graph.teacher(images)), graph.encoder(images))
+        expected = graph.whitening(graph.encoder.targets(graph.teacher(batch)), graph.encoder(batch))
         found = graph(batch).semantic
     torch.testing.assert_close(found, expected)
 
@@ -91,6 +89,5 @@ def test_unwhitened_the_score_is_the_papers(tmp_path: Path, new_run: Callable[..
     graph, batch = run.raw_graph(), torch.from_numpy(np.array(run.held_out()))
     assert graph.encoder is not None
     with torch.inference_mode():
-        images = normalise(batch)
-        expected = semantic_loss(graph.encoder.targets(graph.teacher(images)), graph.encoder(images))
+        expected = semantic_loss(graph.encoder.targets(graph.teacher(batch)), graph.encoder(batch))
         torch.testing.assert_close(graph(batch).semantic, expected, rtol=1e-4, atol=1e-6)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from service.images import resize_square
 from training.benchmark.neighbours import NeighbourScorer
-from training.teacher import load_teacher, normalise
+from training.teacher import load_teacher
 
 MakePictures = Callable[[int, int], npt.NDArray[np.uint8]]
 
@@ -41,7 +41,7 @@ def test_the_semantic_score_is_the_distance_to_the_nearest_class_token(
     scorer: NeighbourScorer, pictures: npt.NDArray[np.uint8]
 ) -> None:
     with torch.inference_mode():
-        tokens = F.normalize(scorer.teacher(normalise(torch.tensor(pictures)))[-1][:, 0], dim=-1)
+        tokens = F.normalize(scorer.teacher(torch.tensor(pictures))[-1][:, 0], dim=-1)
     expected = torch.cdist(tokens[6:].double(), tokens[:6].double()).amin(1).numpy()
     assert scorer.score(pictures[6:])["semantic_score"] == pytest.approx(expected, rel=1e-3)
 
