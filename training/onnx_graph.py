@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from onnxscript import ir
-from onnxscript.optimizer import optimize
-from onnxscript.rewriter import MatchResult, RewriteRuleClassBase, RewriteRuleSet
+from onnxscript.optimizer import fold_constants, optimize
+from onnxscript.rewriter import MatchResult, RewriteRuleClassBase
 
 from service.model_format import INPUT, Shape
 
@@ -41,8 +41,10 @@ def write_graph(graph: CalibratedGraph, shape: Shape, file: Path) -> None:
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    LEAN.apply_to_model(program.model)
-    optimize(program.model, input_size_limit=NO_LIMIT, output_size_limit=NO_LIMIT)
+    for rule in RULES:  # one by one, as each asks for constants that the one before may have made
+        rule.rule().apply_to_model(program.model)  # type: ignore[no-untyped-call]
+        fold_constants(program.model, input_size_limit=NO_LIMIT, output_size_limit=NO_LIMIT)
+    optimize(program.model)
     program.save(str(file), external_data=False)
 
 
@@ -56,7 +58,8 @@ class HeadsInside(RewriteRuleClassBase):
 
     def rewrite(self, op: Any, q: Any, k: Any, v: Any, heads: Any, attended: Any, **_: Any) -> Any:
         count = heads.shape[2]
-        return op.Attention(q, k, v, **attended.producer().attributes, q_num_heads=count, kv_num_heads=count)
+        attributes = attended.producer().attributes
+        return _like(attended, op.Attention(q, k, v, **attributes, q_num_heads=count, kv_num_heads=count))
 
 
 class WithoutKeyBias(RewriteRuleClassBase):
@@ -69,7 +72,7 @@ class WithoutKeyBias(RewriteRuleClassBase):
         return _where(_is_vector(bias))
 
     def rewrite(self, op: Any, q: Any, k: Any, v: Any, attended: Any, **_: Any) -> Any:
-        return op.Attention(q, k, v, **attended.producer().attributes)
+        return _like(attended, op.Attention(q, k, v, **attended.producer().attributes))
 
 
 class ValueBiasBehind(RewriteRuleClassBase):
@@ -77,14 +80,16 @@ class ValueBiasBehind(RewriteRuleClassBase):
 
     def pattern(self, op: Any, q: Any, k: Any, v: Any, bias: Any, weight: Any, projection_bias: Any) -> Any:
         attended = op.Attention(q, k, op.Add(v, bias), _outputs=["attended"])
-        return op.Add(op.MatMul(attended, weight), projection_bias)
+        return op.Add(op.MatMul(attended, weight, _outputs=["product"]), projection_bias)
 
     def check(self, op: Any, bias: Any, weight: Any, projection_bias: Any, **_: Any) -> MatchResult:  # noqa: ARG002
         return _where(_is_vector(bias) and _is_vector(projection_bias) and weight.const_value is not None)
 
-    def rewrite(self, op: Any, q: Any, k: Any, v: Any, bias: Any, weight: Any, projection_bias: Any, attended: Any) -> Any:
-        lean = op.Attention(q, k, v, **attended.producer().attributes)
-        return op.Add(op.MatMul(lean, weight), op.Add(projection_bias, op.MatMul(bias, weight)))
+    def rewrite(
+        self, op: Any, q: Any, k: Any, v: Any, bias: Any, weight: Any, projection_bias: Any, attended: Any, product: Any
+    ) -> Any:
+        lean = _like(attended, op.Attention(q, k, v, **attended.producer().attributes))
+        return op.Add(_like(product, op.MatMul(lean, weight)), op.Add(projection_bias, op.MatMul(bias, weight)))
 
 
 class LayerScaleInside(RewriteRuleClassBase):
@@ -93,14 +98,20 @@ class LayerScaleInside(RewriteRuleClassBase):
     """
 
     def pattern(self, op: Any, x: Any, weight: Any, bias: Any, factors: Any) -> Any:
-        return op.Mul(op.Add(op.MatMul(x, weight), bias), factors)
+        return op.Mul(op.Add(op.MatMul(x, weight, _outputs=["product"]), bias), factors)
 
     def check(self, op: Any, weight: Any, bias: Any, factors: Any, **_: Any) -> MatchResult:  # noqa: ARG002
         values = weight.const_value
         return _where(_is_vector(bias) and _is_vector(factors) and values is not None and not is_half(values.numpy()))
 
-    def rewrite(self, op: Any, x: Any, weight: Any, bias: Any, factors: Any) -> Any:
-        return op.Add(op.MatMul(x, op.Mul(weight, factors)), op.Mul(bias, factors))
+    def rewrite(self, op: Any, x: Any, weight: Any, bias: Any, factors: Any, product: Any) -> Any:
+        return op.Add(_like(product, op.MatMul(x, op.Mul(weight, factors))), op.Mul(bias, factors))
+
+
+def _like(old: Any, new: Any) -> Any:
+    """`new`, said to come from the module that `old` came from: by that, `linear_layers` knows what to quantise."""
+    new.producer().metadata_props.update(old.producer().metadata_props)
+    return new
 
 
 def _is_vector(value: ir.Value) -> bool:
@@ -112,4 +123,3 @@ def _where(matches: bool) -> MatchResult:
 
 
 RULES: tuple[type[RewriteRuleClassBase], ...] = (HeadsInside, WithoutKeyBias, ValueBiasBehind, LayerScaleInside)
-LEAN = RewriteRuleSet([rule.rule() for rule in RULES])  # type: ignore[no-untyped-call]
