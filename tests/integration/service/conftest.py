@@ -38,3 +38,15 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 @pytest.fixture
 def client(service: ServiceProcess) -> httpx.Client:
     return service.client
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def keeping(models: Path, tmp_path: Path, archive: Path) -> Iterator[ServiceProcess]:
+    """A service that keeps pictures."""
+    with running_service(models, tmp_path / "service.log", archive=archive) as service:
+        yield service

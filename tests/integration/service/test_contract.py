@@ -29,7 +29,7 @@ def test_service_keeps_what_its_description_promises(models: Path, tmp_path: Pat
         run = subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(TESTS / "contract.toml"), "run", description),
-                *("--exclude-path", "/events"),  # its answer has no end: test_results.py
+                *("--exclude-path", "/events"),  # its answer has no end: test_events.py
                 *("--checks", "all", "--max-examples", str(examples)),
                 *("--no-color", "--report", "json", "--report-json-path", "report.json"),
             ],
