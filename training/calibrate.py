@@ -5,34 +5,24 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
-from typing import cast
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import beta
-from torch import Tensor
 
 from service.model_format import Branch, Calibration, Distribution, ScoreName, Sigmoid
 
-from .class_levels import ClassLevels, nearest_class, prototypes
+from .class_levels import ClassLevels
 from .distribution import distribution
 from .errors import TrainingError
 from .files import write_text
-from .folds import fold_numbers, fold_runs
-from .graph import RawGraph
-from .processes import scoring_device
-from .progress import Progress
+from .good_scores import HeldOutScores, Scores, good_scores
+from .measured_levels import class_levels
 from .run_folder import RunCalibration, RunFolder
-from .teacher import Teacher
-from .tiling import BATCH, StoredTiles, pictures_at_once
 
 log = logging.getLogger(__name__)
-Scores = npt.NDArray[np.float64]
 
 DEFAULT_ALPHA = 0.01
 QUIET = 0.007  # median absolute deviation of a branch's hazard over good pictures
@@ -40,19 +30,6 @@ QUIET = 0.007  # median absolute deviation of a branch's hazard over good pictur
 SPREAD_FLOOR = 0.05
 LARGEST_LIMIT = 25.0  # joint score; the probability of a larger one rounds to 1, from which nothing is ever anomalous
 JUST_ABOVE = 1 + 1e-6  # the picture that sets the threshold stays good
-PROTOTYPE_IMAGES = 200  # of each class; tiles, where pictures are cut
-# share of a class's good pictures above its level: of few pictures the largest is an accident, which the threshold, found on
-# the same pictures, would take for the rule
-LEVEL_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class HeldOutScores:
-    """Raw scores of held-out good images; None for an absent branch."""
-
-    local: Scores | None  # [N]
-    semantic: Scores | None  # [N]
-    map_maximum: Scores | None  # [N], largest value of each anomaly map
 
 
 def images_needed(alpha: float) -> int:
@@ -174,31 +151,23 @@ def _reference(scores: HeldOutScores, joint: Scores, calibration: Calibration) -
 def branch_calibration(run: RunFolder, branch: Branch) -> RunCalibration:
     """Calibration of one branch that goes alone: its threshold keeps alpha by itself. Nothing is recorded in the run."""
     outcome = run.calibration()
-    return calibration_of(good_scores(run, (branch,), outcome.levels), outcome.alpha, outcome.levels)
+    return calibration_of(good_scores(run, (branch,), outcome.part_levels), outcome.alpha, outcome.levels, outcome.part_levels)
 
 
-def good_scores(
-    run: RunFolder, branches: Sequence[Branch] = ("local", "semantic"), levels: ClassLevels | None = None
-) -> HeldOutScores:
-    """Raw scores of the held-out pictures, each by students that were not taught with it."""
-    folds = fold_runs(run)
-    if not folds:
-        return held_out_scores(run.raw_graph(branches, levels), run.held_out())
-    parts = [held_out_scores(fold.raw_graph(branches, levels), fold.held_out()) for fold in folds]
-    order = np.argsort(np.argsort(fold_numbers(run.description()), kind="stable"))  # from fold after fold to training.npy's
-
-    def joined(name: str) -> Scores | None:
-        found = [getattr(part, name) for part in parts]
-        return None if found[0] is None else np.concatenate(found)[order]
-
-    return HeldOutScores(joined("local"), joined("semantic"), joined("map_maximum"))
-
-
-def calibration_of(scores: HeldOutScores, alpha: float, levels: ClassLevels | None = None) -> RunCalibration:
+def calibration_of(
+    scores: HeldOutScores, alpha: float, levels: ClassLevels | None = None, part_levels: Sequence[ClassLevels] = ()
+) -> RunCalibration:
     """Calibration and threshold with what they were found from; errors as of `calibrate`."""
     calibration, threshold = calibrate(scores, alpha)
     joint = tuple(np.sort(joint_score(scores, calibration)).tolist())
-    return RunCalibration(calibration=calibration, threshold=threshold, alpha=alpha, levels=levels, joint_scores=joint)
+    return RunCalibration(
+        calibration=calibration,
+        threshold=threshold,
+        alpha=alpha,
+        levels=levels,
+        part_levels=tuple(part_levels),
+        joint_scores=joint,
+    )
 
 
 def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
@@ -212,62 +181,14 @@ def joint_score(scores: HeldOutScores, calibration: Calibration) -> Scores:
 def calibrate_run(run: RunFolder, alpha: float | None = None) -> RunCalibration:
     """Calibrate a finished run on its held-out pictures and record the outcome in its folder; `alpha` None keeps the run's."""
     description = run.description()
+    levels: ClassLevels | None = None
+    part_levels: tuple[ClassLevels, ...] = ()
     if run.calibration_file.exists():
-        levels = run.calibration().levels  # of the same students and pictures, whatever alpha
-    else:
-        levels = class_levels(run) if description.settings.class_levels and len(description.class_counts) > 1 else None
+        before = run.calibration()  # levels are of the same students and pictures, whatever alpha
+        levels, part_levels = before.levels, before.part_levels
+    elif description.settings.class_levels and len(description.class_counts) > 1:
+        levels, part_levels = class_levels(run)
     alpha = run.alpha if alpha is None else alpha
-    outcome = calibration_of(good_scores(run, levels=levels), alpha, levels)  # on the very scores that will be served
+    outcome = calibration_of(good_scores(run, levels=part_levels), alpha, levels, part_levels)
     write_text(run.calibration_file, outcome.model_dump_json(indent=2))
     return outcome
-
-
-def class_levels(run: RunFolder) -> ClassLevels:
-    """Prototypes from training pictures; levels, the upper quantiles, from the held-out pictures nearest to each.
-
-    Of pictures that are cut, each tile is like a class by itself, and a picture is like what its tiles are on average.
-    """
-    local = cast(Scores, good_scores(run, ("local",)).local)
-    description, (teacher, _, _) = run.description(), run.trained()
-    size, tiles, class_counts = description.settings.input_size, description.settings.tiles, description.class_counts
-    training, held_out = StoredTiles(run.training(), size, tiles), StoredTiles(run.held_out(), size, tiles)
-    counts = [count * training.of_each for count in class_counts]
-    starts = np.cumsum([0, *counts[:-1]])
-    chosen = [np.linspace(s, s + n - 1, min(n, PROTOTYPE_IMAGES)).astype(int) for s, n in zip(starts, counts, strict=True)]
-    means = prototypes([class_tokens(teacher, training, indices) for indices in chosen])
-    tokens = class_tokens(teacher, held_out, np.arange(len(held_out)))
-    owners = nearest_class(prototypes(list(torch.unflatten(tokens, 0, (-1, held_out.of_each)))), means).numpy()
-
-    owned = (local[owners == index] for index in range(len(class_counts)))
-    levels = tuple(upper_quantile(own if len(own) else local, LEVEL_SHARE) for own in owned)
-    return ClassLevels(prototypes=tuple(map(tuple, means.tolist())), local=levels)
-
-
-@torch.inference_mode()
-def class_tokens(teacher: Teacher, tiles: StoredTiles, numbers: npt.NDArray[np.int64]) -> Tensor:
-    """The teacher's last class token [len(numbers), d] of each of these tiles."""
-    device = scoring_device()
-    teacher = teacher.to(device)
-    batches = (torch.from_numpy(tiles[numbers[i : i + BATCH]]).to(device) for i in range(0, len(numbers), BATCH))
-    return torch.cat([teacher(batch)[-1][:, 0].cpu() for batch in batches])
-
-
-@torch.inference_mode()
-def held_out_scores(graph: RawGraph, pictures: npt.NDArray[np.uint8]) -> HeldOutScores:
-    """Raw scores of good pictures uint8 [M, H, W, 3], in float32 as they will be served."""
-    at_once, device = pictures_at_once(graph.tiles), scoring_device()
-    graph = graph.to(device)
-    found: dict[str, list[npt.NDArray[np.float32]]] = {"local": [], "semantic": [], "map_maximum": []}
-    with Progress("scoring held-out pictures", len(pictures)) as bar:
-        for start in range(0, len(pictures), at_once):
-            batch = torch.from_numpy(np.array(pictures[start : start + at_once]))
-            scores = graph(batch.to(device))
-            if scores.local is not None and scores.anomaly_map is not None:
-                found["local"].append(scores.local.cpu().numpy())
-                found["map_maximum"].append(scores.anomaly_map.flatten(1).amax(1).cpu().numpy())
-            if scores.semantic is not None:
-                found["semantic"].append(scores.semantic.cpu().numpy())
-            for _ in range(len(batch)):
-                bar.advance()
-    joined = {name: np.concatenate(parts).astype(np.float64) if parts else None for name, parts in found.items()}
-    return HeldOutScores(**joined)

@@ -40,7 +40,7 @@ def write_card(
         settings = _table(("setting", "value"), ((k, f"`{v}`") for k, v in made_of.settings))
     sections = [
         f"# Model card: {metadata.name}\n",
-        _table(("", ""), _facts(metadata, made_of, outcome)),
+        _table(("", ""), _facts(metadata, made_of)),
         "## Measured\n\n" + _measured(metadata),
         "".join(f"![{title}]({file})\n\n" for file, title in shown.items()),
         "## Use and limits\n\n" + "\n".join(f"- {line}" for line in _limits(metadata)) + "\n",
@@ -49,7 +49,7 @@ def write_card(
     write_text(folder / CARD, "\n".join(sections))
 
 
-def _facts(metadata: ModelMetadata, made_of: RunDescription | int, outcome: RunCalibration) -> Iterator[tuple[str, str]]:
+def _facts(metadata: ModelMetadata, made_of: RunDescription | int) -> Iterator[tuple[str, str]]:
     data, images = metadata.training_data, metadata.calibration.images
     if isinstance(made_of, int):
         classes, how = ", ".join(data.normal), f"by `duet-train calibrate` of version {made_of}, whose networks it has"
@@ -70,8 +70,7 @@ def _facts(metadata: ModelMetadata, made_of: RunDescription | int, outcome: RunC
     )
     yield "Calibrated on", f"{images:,} good pictures {how}"
     yield "Threshold", f"joint probability {metadata.threshold:.4f}, for a share of {metadata.alpha:g} of good pictures"
-    more = "; somewhat more, as the classes' levels come from the same pictures" if outcome.levels else ""
-    yield "Expected false alarms", f"{100 * low:.2g} to {100 * high:.2g} % of pictures like those (95 % interval){more}"
+    yield "Expected false alarms", f"{100 * low:.2g} to {100 * high:.2g} % of pictures like those (95 % interval)"
     yield "Parity with torch", f"largest difference of any score {metadata.parity.max_abs_difference:.1e}"
     yield "Made", f"{metadata.created:%Y-%m-%d %H:%M} UTC"
     yield "Licence", metadata.licence

@@ -120,5 +120,4 @@ def promise(outcome: RunCalibration) -> str:
     low, high = expected_false_alarms(outcome.calibration.images, outcome.alpha)
     threshold = f"threshold {outcome.threshold:.4f} for alpha {outcome.alpha:g}"
     images = f"from {outcome.calibration.images} good pictures"
-    more = "" if outcome.levels is None else ", somewhat more as the classes' levels come from the same pictures"
-    return f"{threshold}, {images}: expect {100 * low:.2g} to {100 * high:.2g} % false alarms{more}"
+    return f"{threshold}, {images}: expect {100 * low:.2g} to {100 * high:.2g} % false alarms"

@@ -14,11 +14,12 @@ import onnx
 
 from service.model_format import MODEL_FILE, Calibration, Sigmoid, parse_metadata
 
-from .calibrate import HeldOutScores, calibrate_run, calibration_of
+from .calibrate import calibrate_run, calibration_of
 from .card import write_card
 from .data import GOOD, Sample
 from .errors import TrainingError
 from .export import publish, write_metadata
+from .good_scores import HeldOutScores
 from .model_constants import set_calibration
 from .model_file import save_model
 from .progress import Progress

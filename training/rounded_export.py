@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,9 @@ from scipy.stats import spearmanr
 
 from service.model_format import INPUT, score_threshold
 
-from .calibrate import HeldOutScores, calibration_of
+from .calibrate import calibration_of
 from .errors import TrainingError
+from .good_scores import HeldOutScores, Scores, good_scores
 from .half_precision import to_half
 from .int8 import to_int8
 from .metrics import auroc_placements
@@ -91,11 +93,10 @@ def quantise(file: Path, run: RunFolder, outcome: RunCalibration) -> RunCalibrat
     whiten_anew(rounded, model, training[_spread(len(training), WHITENED)], at_once)
     save_model(rounded, file)
     after = scores(file, good, at_once)
-    anew = calibration_of(
-        HeldOutScores(*(_float64(after.get(name)) for name in ("local_score", "semantic_score", "map_maximum"))),
-        outcome.alpha,
-        outcome.levels,
-    )
+    held_out = HeldOutScores(*(_float64(after.get(name)) for name in ("local_score", "semantic_score", "map_maximum")))
+    if outcome.part_levels and held_out.local is not None:
+        held_out = by_part_levels(held_out, before, good_scores(run, ("local",), outcome.part_levels))
+    anew = calibration_of(held_out, outcome.alpha, outcome.levels, outcome.part_levels)
     set_calibration(rounded, anew.calibration, file)
     save_model(rounded, file)
     # joined by the new calibration only, two scores are what the service will answer
@@ -131,6 +132,20 @@ def scores(file: Path, pictures: Pictures, at_once: int) -> Outputs:
             for _ in batch:
                 bar.advance()
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def by_part_levels(rounded: HeldOutScores, served: Outputs, crossed: HeldOutScores) -> HeldOutScores:
+    """Rounded scores in units of levels that the pictures had no part in, as float32's `crossed` ones are, where the file knows
+    the levels of all. A level is a factor, and the same one in either.
+    """
+    local, map_maximum = (
+        one * np.divide(other, mine, out=np.ones_like(other), where=mine > 0)
+        for one, other, mine in (
+            (cast(Scores, rounded.local), cast(Scores, crossed.local), served["local_score"]),
+            (cast(Scores, rounded.map_maximum), cast(Scores, crossed.map_maximum), served["map_maximum"]),
+        )
+    )
+    return HeldOutScores(local, rounded.semantic, map_maximum)
 
 
 def _spoilt(good: Pictures, donors: Pictures) -> Pictures:

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.images import Pixels
 from service.model_format import Branch, Calibration, Probability, Shape, TrainingData
@@ -70,6 +70,17 @@ class RunCalibration(BaseModel):
     threshold: Probability
     alpha: float
     levels: ClassLevels | None = Field(default=None, description="of a model of several classes")
+    part_levels: tuple[ClassLevels, ...] = Field(
+        default=(), description="by which each part of the good pictures was scored: those of all other parts"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, values: Any) -> Any:
+        """Calibrations of earlier versions, where all were scored by the levels of all."""
+        levels = values.get("levels") if isinstance(values, dict) else None
+        return {"part_levels": (levels,)} | values if levels else values
+
     joint_scores: tuple[float, ...] = Field(default=(), description="of the good pictures it was calibrated on, ascending")
 
 

@@ -17,16 +17,15 @@ from hypothesis import strategies as st
 from service.model_format import score_threshold
 from training.calibrate import (
     QUIET,
-    HeldOutScores,
     calibrate,
     calibrate_run,
     fit_sigmoid,
     fit_wide_sigmoid,
-    held_out_scores,
     joint_score,
     upper_quantile,
 )
 from training.errors import TrainingError
+from training.good_scores import HeldOutScores, held_out_scores
 from training.metrics import image_auroc
 from training.run_folder import RunFolder
 

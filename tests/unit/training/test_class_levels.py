@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +12,14 @@ import pytest
 import torch
 
 from service.model_format import TrainingData
-from training.calibrate import HeldOutScores, calibrate_run, held_out_scores, joint_score, upper_quantile
+from training.calibrate import calibrate_run, joint_score
 from training.class_levels import ClassLevels, LevelScale, nearest_class, prototypes
 from training.data import Sample
 from training.export import export_run
 from training.fit import fit, prepare_run
 from training.fit_settings import FitSettings
+from training.good_scores import HeldOutScores, good_scores, held_out_scores
+from training.measured_levels import tail_quantile
 from training.run_folder import RunFolder
 from training.scorers import OnnxScorer, RunScorer
 
@@ -64,9 +68,9 @@ def two_classes(
 
 
 def quantiles(scores: HeldOutScores) -> list[float]:
-    """The local score's upper quantile of the stripes and of the noise."""
+    """The level of the stripes and of the noise."""
     assert scores.local is not None
-    return [upper_quantile(part, 0.1) for part in (scores.local[:20], scores.local[20:])]
+    return [tail_quantile(part, 0.01) for part in (scores.local[:20], scores.local[20:])]
 
 
 def test_scaled_scores_of_the_classes_have_one_level(two_classes: RunFolder) -> None:
@@ -79,10 +83,50 @@ def test_scaled_scores_of_the_classes_have_one_level(two_classes: RunFolder) -> 
     assert levels.local == pytest.approx(plain)
 
 
-def test_calibration_is_of_the_very_scores_that_the_graph_gives(two_classes: RunFolder) -> None:
-    outcome = two_classes.calibration()
-    served = held_out_scores(two_classes.raw_graph(levels=outcome.levels), two_classes.held_out())
-    np.testing.assert_allclose(np.sort(joint_score(served, outcome.calibration)), outcome.joint_scores, rtol=1e-4)
+def test_calibration_is_of_scores_by_levels_that_the_pictures_had_no_part_in(two_classes: RunFolder) -> None:
+    outcome, held_out = two_classes.calibration(), two_classes.held_out()
+    plain = held_out_scores(two_classes.raw_graph(), held_out).local
+    assert plain is not None
+    assert len(outcome.part_levels) == 5
+    joint = []
+    for number, levels in enumerate(outcome.part_levels):
+        others = np.arange(len(held_out)) % 5 != number
+        expected = [tail_quantile(plain[others & owner], 0.01) for owner in (np.arange(40) < 20, np.arange(40) >= 20)]
+        assert levels.local == pytest.approx(expected)
+        scored = held_out_scores(two_classes.raw_graph(levels=levels), held_out[~others])
+        joint += joint_score(scored, outcome.calibration).tolist()
+    np.testing.assert_allclose(sorted(joint), outcome.joint_scores, rtol=1e-4)
+
+
+def test_calibration_anew_is_of_the_same_scores(two_classes: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(two_classes.path, tmp_path / "copy"))
+    before = run.calibration()
+    assert calibrate_run(run, before.alpha) == before
+
+
+def test_a_calibration_of_an_earlier_version_keeps_its_levels_for_all(two_classes: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(two_classes.path, tmp_path / "copy"))
+    kept = json.loads(run.calibration_file.read_text())
+    del kept["part_levels"]
+    run.calibration_file.write_text(json.dumps(kept))
+    outcome = run.calibration()
+    assert outcome.part_levels == (outcome.levels,)
+    served = held_out_scores(run.raw_graph(levels=outcome.levels), run.held_out())
+    found = good_scores(run, levels=outcome.part_levels)
+    np.testing.assert_allclose(found.local, served.local, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [0.1, 0.5])
+def test_a_tail_quantile_is_that_of_the_population(shape: float) -> None:
+    """Scores with a Pareto tail, whose quantiles are known: the mean over many draws of 50 scores."""
+    rng = np.random.default_rng(0)
+    found = [tail_quantile(rng.random(50) ** -shape, 0.01) for _ in range(400)]
+    assert np.mean(np.log(found)) == pytest.approx(np.log(0.01**-shape), rel=0.1)
+
+
+@pytest.mark.parametrize("scores", [[0.3], [0.0, 0.0, 0.0], [0.0, 0.2], [0.2, 0.2, 0.2, 0.2, 0.2, 0.2]])
+def test_of_too_few_or_equal_scores_the_tail_ends_at_the_largest(scores: list[float]) -> None:
+    assert tail_quantile(np.array(scores), 0.01) == max(scores)
 
 
 def test_the_exported_file_scores_alike(two_classes: RunFolder, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from service.model_format import Distribution
-from training.calibrate import HeldOutScores, calibrate, joint_score
+from training.calibrate import calibrate, joint_score
 from training.distribution import distribution
+from training.good_scores import HeldOutScores
 
 
 @pytest.mark.parametrize(("images", "bins"), [(40, 2), (59, 2), (60, 3), (99, 4), (200, 10), (5000, 10)])

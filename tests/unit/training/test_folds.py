@@ -12,13 +12,14 @@ import torch
 from pydantic import ValidationError
 
 from training.batches import Batch
-from training.calibrate import calibrate_run, good_scores
+from training.calibrate import calibrate_run
 from training.data import Sample
 from training.errors import TrainingError
 from training.export import export_run
 from training.fit import Trainer, fit
 from training.fit_settings import FitSettings
 from training.folds import fold_numbers, fold_runs
+from training.good_scores import good_scores
 from training.run_folder import RunFolder
 from training.start import start_run
 

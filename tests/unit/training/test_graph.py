@@ -14,9 +14,10 @@ from scipy.ndimage import correlate1d, gaussian_filter
 
 from service.images import resize_square
 from service.model_format import Branch
-from training.calibrate import HeldOutScores, joint_score
+from training.calibrate import joint_score
 from training.distance import cosine_distance
 from training.fit import fit
+from training.good_scores import HeldOutScores
 from training.graph import CalibratedGraph, smooth_upsampling
 from training.run_folder import RunFolder
 

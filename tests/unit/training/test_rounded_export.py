@@ -22,6 +22,7 @@ from training import export, rounded_export
 from training.data import Sample
 from training.errors import TrainingError
 from training.export import export_run
+from training.good_scores import HeldOutScores
 from training.graph import CalibratedGraph
 from training.half_precision import SUMS
 from training.linear_layers import linear_layers, module_class
@@ -252,3 +253,14 @@ def test_weights_come_back_as_they_were(exported: Path) -> None:
     assert restored.keys() == {tensor.name for tensor in model.graph.initializer}
     for tensor in model.graph.initializer:
         np.testing.assert_array_equal(numpy_helper.to_array(tensor), restored[tensor.name])
+
+
+def test_rounded_scores_are_calibrated_by_levels_that_the_pictures_had_no_part_in() -> None:
+    """As float32's are, whatever the file's own levels make of them: half the level is twice the score."""
+    served = {"local_score": np.array([1.0, 2.0, 0.0], np.float32), "map_maximum": np.array([2.0, 4.0, 0.0], np.float32)}
+    crossed = HeldOutScores(np.array([2.0, 1.0, 0.0]), None, np.array([4.0, 2.0, 0.0]))
+    rounded = HeldOutScores(np.array([1.1, 2.2, 0.1]), np.array([7.0, 8.0, 9.0]), np.array([2.2, 4.4, 0.1]))
+    found = by_part_levels(rounded, served, crossed)
+    np.testing.assert_allclose(found.local, [2.2, 1.1, 0.1])
+    np.testing.assert_allclose(found.map_maximum, [4.4, 2.2, 0.1])
+    assert found.semantic is rounded.semantic

@@ -13,9 +13,10 @@ import torch
 
 from service.model_format import Tiles
 from training.benchmark.neighbours import NeighbourScorer
-from training.calibrate import class_tokens, held_out_scores
 from training.class_levels import ClassLevels
+from training.good_scores import held_out_scores
 from training.graph import CalibratedGraph
+from training.measured_levels import class_tokens
 from training.run_folder import RunFolder
 from training.scorers import RunScorer
 from training.tiled_graph import TiledGraph

@@ -19,7 +19,7 @@ from service.engine import Engine, EngineOptions
 from service.images import model_input
 from service.model_format import Tiles, TrainingData
 from training.batches import Batches
-from training.calibrate import calibrate_run, held_out_scores, joint_score, upper_quantile
+from training.calibrate import calibrate_run, joint_score
 from training.class_levels import LevelScale
 from training.data import GOOD, Sample, fingerprint
 from training.errors import TrainingError
@@ -28,6 +28,8 @@ from training.export import export_run
 from training.fit import fit, prepare_run
 from training.fit_settings import FitSettings
 from training.folds import fold_numbers, fold_runs
+from training.good_scores import held_out_scores
+from training.measured_levels import tail_quantile
 from training.recalibrate import recalibrate
 from training.report import write_report
 from training.run_folder import RunFolder
@@ -242,12 +244,16 @@ def test_each_tile_is_measured_by_the_class_it_looks_like(tmp_path: Path, teache
     scaled = held_out_scores(run.raw_graph(levels=outcome.levels), run.held_out())
     assert plain.local is not None
     assert scaled.local is not None
-    levels = [upper_quantile(part, 0.1) for part in (plain.local[:10], plain.local[10:])]
+    levels = [tail_quantile(part, 0.01) for part in (plain.local[:10], plain.local[10:])]
     assert outcome.levels.local == pytest.approx(levels)
     assert max(levels) > 1.3 * min(levels)  # else there is nothing to show
-    even = [upper_quantile(part, 0.1) for part in (scaled.local[:10], scaled.local[10:])]
+    even = [tail_quantile(part, 0.01) for part in (scaled.local[:10], scaled.local[10:])]
     assert max(even) < 1.05 * min(even)
-    np.testing.assert_allclose(np.sort(joint_score(scaled, outcome.calibration)), outcome.joint_scores, rtol=1e-4)
+    crossed = [
+        held_out_scores(run.raw_graph(levels=its), run.held_out()[number::5]) for number, its in enumerate(outcome.part_levels)
+    ]
+    joint = np.concatenate([joint_score(part, outcome.calibration) for part in crossed])
+    np.testing.assert_allclose(np.sort(joint), outcome.joint_scores, rtol=1e-4)
     # half noise, half stripes: each half at its own class's level
     mixed = np.array(run.held_out()[:1])
     mixed[:, :, 70:] = run.held_out()[10:11, :, 70:]
