@@ -28,7 +28,7 @@ app = typer.Typer()
 # file name: where the picture comes from
 PARTS = {
     "good_washer": "washer/test/good/000",
-    "good_gear": "gear/test/good/001",  # 000 is one of the false alarms that alpha allows
+    "good_gear": "gear/test/good/001",  # 000 was one of the false alarms of an earlier demo model
     "good_connector": "connector/test/good/000",
     "bad_washer_scratch": "washer/test/scratch/000",
     "bad_gear_missing_tooth": "gear/test/missing/000",

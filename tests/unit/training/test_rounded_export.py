@@ -260,7 +260,7 @@ def test_rounded_scores_are_calibrated_by_levels_that_the_pictures_had_no_part_i
     served = {"local_score": np.array([1.0, 2.0, 0.0], np.float32), "map_maximum": np.array([2.0, 4.0, 0.0], np.float32)}
     crossed = HeldOutScores(np.array([2.0, 1.0, 0.0]), None, np.array([4.0, 2.0, 0.0]))
     rounded = HeldOutScores(np.array([1.1, 2.2, 0.1]), np.array([7.0, 8.0, 9.0]), np.array([2.2, 4.4, 0.1]))
-    found = by_part_levels(rounded, served, crossed)
+    found = rounded_export.by_part_levels(rounded, served, crossed)
     np.testing.assert_allclose(found.local, [2.2, 1.1, 0.1])
     np.testing.assert_allclose(found.map_maximum, [4.4, 2.2, 0.1])
     assert found.semantic is rounded.semantic
