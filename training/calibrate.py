@@ -56,6 +56,11 @@ def expected_false_alarms(images: int, alpha: float) -> tuple[float, float]:
     return float(posterior.ppf(0.025)), float(posterior.ppf(0.975))
 
 
+def more_false_alarms(outcome: RunCalibration) -> str:
+    """What an interval of expected false alarms leaves out, where an earlier version took levels and threshold from one set."""
+    return ", somewhat more as the classes' levels come from the same pictures" if len(outcome.part_levels) == 1 else ""
+
+
 def _rank(count: int, alpha: float) -> int:
     return min(count, math.ceil((count + 1) * (1 - alpha)))
 

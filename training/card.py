@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from service.model_format import ModelMetadata, Precision, score_threshold
 
-from .calibrate import expected_false_alarms
+from .calibrate import expected_false_alarms, more_false_alarms
 from .files import write_beside, write_text
 from .measures import RANKED_BY
 from .run_folder import RunCalibration, RunDescription
@@ -40,7 +40,7 @@ def write_card(
         settings = _table(("setting", "value"), ((k, f"`{v}`") for k, v in made_of.settings))
     sections = [
         f"# Model card: {metadata.name}\n",
-        _table(("", ""), _facts(metadata, made_of)),
+        _table(("", ""), _facts(metadata, made_of, outcome)),
         "## Measured\n\n" + _measured(metadata),
         "".join(f"![{title}]({file})\n\n" for file, title in shown.items()),
         "## Use and limits\n\n" + "\n".join(f"- {line}" for line in _limits(metadata)) + "\n",
@@ -49,7 +49,7 @@ def write_card(
     write_text(folder / CARD, "\n".join(sections))
 
 
-def _facts(metadata: ModelMetadata, made_of: RunDescription | int) -> Iterator[tuple[str, str]]:
+def _facts(metadata: ModelMetadata, made_of: RunDescription | int, outcome: RunCalibration) -> Iterator[tuple[str, str]]:
     data, images = metadata.training_data, metadata.calibration.images
     if isinstance(made_of, int):
         classes, how = ", ".join(data.normal), f"by `duet-train calibrate` of version {made_of}, whose networks it has"
@@ -70,7 +70,10 @@ def _facts(metadata: ModelMetadata, made_of: RunDescription | int) -> Iterator[t
     )
     yield "Calibrated on", f"{images:,} good pictures {how}"
     yield "Threshold", f"joint probability {metadata.threshold:.4f}, for a share of {metadata.alpha:g} of good pictures"
-    yield "Expected false alarms", f"{100 * low:.2g} to {100 * high:.2g} % of pictures like those (95 % interval)"
+    yield (
+        "Expected false alarms",
+        f"{100 * low:.2g} to {100 * high:.2g} % of pictures like those (95 % interval){more_false_alarms(outcome)}",
+    )
     yield "Parity with torch", f"largest difference of any score {metadata.parity.max_abs_difference:.1e}"
     yield "Made", f"{metadata.created:%Y-%m-%d %H:%M} UTC"
     yield "Licence", metadata.licence

@@ -115,9 +115,9 @@ def fit(
 
 def promise(outcome: RunCalibration) -> str:
     """What the threshold stands for, with its uncertainty."""
-    from .calibrate import expected_false_alarms
+    from .calibrate import expected_false_alarms, more_false_alarms
 
     low, high = expected_false_alarms(outcome.calibration.images, outcome.alpha)
     threshold = f"threshold {outcome.threshold:.4f} for alpha {outcome.alpha:g}"
     images = f"from {outcome.calibration.images} good pictures"
-    return f"{threshold}, {images}: expect {100 * low:.2g} to {100 * high:.2g} % false alarms"
+    return f"{threshold}, {images}: expect {100 * low:.2g} to {100 * high:.2g} % false alarms{more_false_alarms(outcome)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -19,6 +20,8 @@ from .tiling import BATCH, StoredTiles
 PROTOTYPE_IMAGES = 200  # of each class; tiles, where pictures are cut
 LEVEL_SHARE = 0.01  # of a class's good pictures lies above its level: where thresholds are looked for
 TAIL = 0.2  # of a class's good pictures, by which it is known how far up its scores go
+PRIOR = 5
+SMALLEST = 1e-9  # of a score that a level is measured from
 PARTS = 5
 
 
@@ -42,26 +45,34 @@ def class_levels(run: RunFolder) -> tuple[ClassLevels, tuple[ClassLevels, ...]]:
 
     def levels(known: npt.NDArray[np.bool_]) -> ClassLevels:
         owned = (local[known & (owners == index)] for index in range(len(class_counts)))
-        return ClassLevels(
-            prototypes=tuple(map(tuple, means.tolist())),
-            local=tuple(tail_quantile(own if len(own) else local[known], LEVEL_SHARE) for own in owned),
-        )
+        found = tail_quantiles([own if len(own) else local[known] for own in owned], LEVEL_SHARE)
+        return ClassLevels(prototypes=tuple(map(tuple, means.tolist())), local=tuple(found))
 
-    return levels(numbers >= 0), tuple(levels(numbers != number) for number in range(int(numbers.max()) + 1))
+    whole = levels(numbers >= 0)
+    if len(local) == 1:  # there are no others
+        return whole, (whole,)
+    return whole, tuple(levels(numbers != number) for number in range(int(numbers.max()) + 1))
 
 
-def tail_quantile(scores: Scores, share: float) -> float:
-    """The (1 - share) quantile of good scores, 0 or more, by how their worst fifth is spread (Weissman, 1978; Hill's index).
+def tail_quantiles(classes: Sequence[Scores], share: float) -> list[float]:
+    """The (1 - share) quantile of each class's good scores, by how its worst fifth is spread (Weissman, 1978; Hill's index).
 
-    The score of that rank itself would be an accident, and of few pictures there is none.
+    The score of that rank itself would be an accident, and of few pictures there is none. What the fewest pictures say of their
+    spread is an accident as well: all classes' spread weighs as much as `PRIOR` pictures of the class.
     """
-    ordered = np.sort(scores)
-    count = max(1, round(TAIL * len(ordered)))
-    start = float(ordered[-count - 1]) if count < len(ordered) else 0.0
-    if start <= 0:
-        return float(ordered[-1])
-    index = float(np.log(ordered[-count:] / start).mean())
-    return start * float(max(1.0, count / (len(ordered) * share)) ** index)
+    starts, counts, spreads = [], [], []
+    for scores in map(np.sort, classes):
+        count = max(1, round(TAIL * len(scores)))
+        start = max(float(scores[-count - 1] if count < len(scores) else scores[-1]), SMALLEST)
+        starts.append(start)
+        counts.append(count)
+        spreads.append(np.log(np.maximum(scores[-count:], start) / start))
+    usual = float(np.concatenate(spreads).mean())
+    indices = [(spread.sum() + PRIOR * usual) / (len(spread) + PRIOR) for spread in spreads]
+    return [
+        start * float(max(1.0, count / (len(scores) * share)) ** index)
+        for start, count, scores, index in zip(starts, counts, classes, indices, strict=True)
+    ]
 
 
 @torch.inference_mode()

@@ -94,7 +94,7 @@ def quantise(file: Path, run: RunFolder, outcome: RunCalibration) -> RunCalibrat
     save_model(rounded, file)
     after = scores(file, good, at_once)
     held_out = HeldOutScores(*(_float64(after.get(name)) for name in ("local_score", "semantic_score", "map_maximum")))
-    if outcome.part_levels and held_out.local is not None:
+    if len(outcome.part_levels) > 1 and held_out.local is not None:
         held_out = by_part_levels(held_out, before, good_scores(run, ("local",), outcome.part_levels))
     anew = calibration_of(held_out, outcome.alpha, outcome.levels, outcome.part_levels)
     set_calibration(rounded, anew.calibration, file)
@@ -136,7 +136,7 @@ def scores(file: Path, pictures: Pictures, at_once: int) -> Outputs:
 
 def by_part_levels(rounded: HeldOutScores, served: Outputs, crossed: HeldOutScores) -> HeldOutScores:
     """Rounded scores in units of levels that the pictures had no part in, as float32's `crossed` ones are, where the file knows
-    the levels of all. A level is a factor, and the same one in either.
+    the levels of all. A level is a factor, and in either nearly the same one (of tiles, if the same ones score highest).
     """
     local, map_maximum = (
         one * np.divide(other, mine, out=np.ones_like(other), where=mine > 0)

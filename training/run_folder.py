@@ -147,9 +147,10 @@ class RunFolder:
         teacher, decoder, encoder = self.untrained()
         decoder.load_state_dict(state["decoder"])
         encoder.load_state_dict(state["encoder"])
-        for student in (decoder, encoder):  # as the model file stores them, so that both score alike
-            student.half().float().eval()
-        return teacher, decoder, encoder
+        # as the model file stores them, so that both score alike
+        for parameter in (*decoder.parameters(), *encoder.parameters()):
+            parameter.data = parameter.data.half().float()
+        return teacher, decoder.eval(), encoder.eval()
 
     def untrained(self) -> tuple[Teacher, DecoderStudent, EncoderStudent]:
         """The run's teacher with fresh students; raises TrainingError where the teacher's weights have changed since."""

@@ -13,7 +13,8 @@ HALF_MINIMUM = 1024  # elements from which storing in half precision is worth a 
 def store_half(model: onnx.ModelProto) -> None:
     """Store weights that half precision holds exactly in half the bytes; a Cast restores them when the session is made.
 
-    The students' weights are rounded so (see RunFolder.raw_graph), the compact teacher's too. What is not exact stays float32.
+    The students' weights are rounded so (see RunFolder.trained), the compact teacher's too, but for what the graph has taken a
+    factor into, such as patch embeddings. What is not exact stays float32.
     """
     casts = []
     for tensor in model.graph.initializer:

@@ -268,7 +268,8 @@ def test_keyboard(page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "word", "button", "value"), [("de", "Fehler", "Bilder öffnen", "0,99"), ("zh", "缺陷", "打开图片", "0.99")]
+    ("language", "word", "button", "value"),
+    [("de", "Fehler", "Bilder öffnen", "0,88"), ("zh", "缺陷", "打开图片", "0.88")],
 )
 def test_languages(page: Page, language: str, word: str, button: str, value: str) -> None:
     open_picture(page, DEFECT, "bad")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2WithRegistersConfig
 
 from tests.official_dinov2 import official_normalise, random_pixels
@@ -39,19 +41,21 @@ def test_each_grey_is_normalised_as_the_teacher_was_trained(grey: int) -> None:
     torch.testing.assert_close(PatchEmbedding(picture)(images), expected, rtol=0, atol=2e-6)
 
 
-def test_half_precision_rounds_no_pixel() -> None:
-    """Its weights alone: the error is that of the convolution with rounded weights, on images in full precision."""
-    torch.manual_seed(0)
-    convolution = nn.Conv2d(3, 24, kernel_size=14, stride=14)
-    images = random_pixels(4, 56)
+def test_half_precision_rounds_weights_and_no_pixel() -> None:
+    """Pixels around 0 and weights that half precision holds exactly: nothing is rounded but the sum."""
+    convolution = nn.Conv2d(3, 8, kernel_size=14, stride=14)
     embedding = PatchEmbedding(convolution)
     with torch.no_grad():
-        exact = embedding(images)
+        embedding.scale.fill_(2.0**-6)  # powers of 2 are exact
+        embedding.shift.zero_()
+        convolution.weight.fill_(2.0**-5)
+        nn.init.zeros_(cast(Tensor, convolution.bias))
+        images = random_pixels(4, 56) // 2 + 64  # between 64 and 191
+        exact = (images.double() - 128).reshape(4, 4, 14, 4, 14, 3).sum((2, 4, 5)).flatten(1) * 2.0**-11
         with torch.autocast("cpu", torch.float16):
-            rounded = embedding(images).float()
-        centred = convolution(official_normalise(images).half().float())
-    allowed = (centred.flatten(2).transpose(1, 2) - exact).abs().max() + 2e-3 * exact.abs().max()
-    assert (rounded - exact).abs().max() < allowed
+            rounded = embedding(images)[..., 0]
+    assert rounded.dtype == torch.float16
+    torch.testing.assert_close(rounded.double(), exact, rtol=2.0**-10, atol=1e-6)
 
 
 @pytest.mark.parametrize("registers", [0, 4])

@@ -38,7 +38,8 @@ def graph(randomise: Callable[[nn.Module, int], None]) -> CalibratedGraph:
     decoder, encoder = DecoderStudent(teacher, dropout=0.2), EncoderStudent(teacher, depth=3, taught_blocks=TAUGHT)
     for seed, student in enumerate((decoder, encoder)):
         randomise(student, seed)
-    nn.Module.float(nn.Module.half(encoder))
+    for parameter in encoder.parameters():
+        parameter.data = parameter.data.half().float()
     unit = Sigmoid(tau=0.5, sigma=0.2)
     calibration = Calibration(local=unit, semantic=unit, pixel=unit, images=1)
     return CalibratedGraph(RawGraph(teacher, decoder, (encoder, Whitening(TAUGHT * teacher.dim))), calibration).eval()

@@ -61,7 +61,7 @@ WORK: dict[str, Callable[[RunFolder], object]] = {
 def test_it_is_computed_on_the_device(
     finished_run: RunFolder, work: Callable[[RunFolder], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("calibrate", "whitening", "scorers", "benchmark.neighbours"):
+    for module in ("good_scores", "measured_levels", "whitening", "scorers", "benchmark.neighbours"):
         monkeypatch.setattr(f"training.{module}.scoring_device", lambda: ELSEWHERE)
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
         work(finished_run)

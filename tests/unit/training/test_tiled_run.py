@@ -29,7 +29,7 @@ from training.fit import fit, prepare_run
 from training.fit_settings import FitSettings
 from training.folds import fold_numbers, fold_runs
 from training.good_scores import held_out_scores
-from training.measured_levels import tail_quantile
+from training.measured_levels import tail_quantiles
 from training.recalibrate import recalibrate
 from training.report import write_report
 from training.run_folder import RunFolder
@@ -244,10 +244,10 @@ def test_each_tile_is_measured_by_the_class_it_looks_like(tmp_path: Path, teache
     scaled = held_out_scores(run.raw_graph(levels=outcome.levels), run.held_out())
     assert plain.local is not None
     assert scaled.local is not None
-    levels = [tail_quantile(part, 0.01) for part in (plain.local[:10], plain.local[10:])]
+    levels = tail_quantiles([plain.local[:10], plain.local[10:]], 0.01)
     assert outcome.levels.local == pytest.approx(levels)
     assert max(levels) > 1.3 * min(levels)  # else there is nothing to show
-    even = [tail_quantile(part, 0.01) for part in (scaled.local[:10], scaled.local[10:])]
+    even = tail_quantiles([scaled.local[:10], scaled.local[10:]], 0.01)
     assert max(even) < 1.05 * min(even)
     crossed = [
         held_out_scores(run.raw_graph(levels=its), run.held_out()[number::5]) for number, its in enumerate(outcome.part_levels)
