@@ -26,7 +26,7 @@ from training.data.parts.dataset import write_parts
 
 from .conftest import ROOT
 
-DIM = 0.6  # of the light that the model was trained in
+DIM = 0.5  # of the light that the model was trained in
 STREAMED, CHECKED = 40, 10
 PATIENCE = 300.0  # seconds, on a busy machine
 # A thread of torch that waits for another, which something else has kept from its core, makes a training minutes longer.
